@@ -114,6 +114,17 @@ DASHBOARDS = {
                 ("evictions", "sum(increase(lovage_model_evictions_total[5m]))"),
             ),
         ),
+        Chart(
+            "Found their model loaded",
+            "percentunit",
+            (
+                (
+                    "share",
+                    'sum(rate(lovage_model_cache_total{outcome="hit"}[5m]))'
+                    " / sum(rate(lovage_model_cache_total[5m]))",
+                ),
+            ),
+        ),
         Chart("Time of a load", "s", percentiles("lovage_model_load_seconds")),
         Chart(
             "Deaths of model processes",
@@ -154,6 +165,7 @@ DASHBOARDS = {
             "bytes",
             (("{{instance}} {{device}}", "lovage_device_free_bytes"),),
         ),
+        Chart("Device busy", "percentunit", (("{{instance}} {{device}}", "lovage_device_busy_share"),)),
         Chart("Space on disk", "bytes", (("{{instance}} {{folder}}", "lovage_disk_free_bytes"),)),
         Chart("Memory of the processes", "bytes", (("{{instance}}", "process_resident_memory_bytes"),)),
         Chart("Sweeps a minute", "none", (("{{instance}}", "rate(lovage_sweeps_total[5m]) * 60"),)),

@@ -23,6 +23,7 @@ from app.api.problems import SERVER_FAULT, encode_error
 from app.api.server import Leaving
 from app.domain.model_uploads import PART_BYTES
 
+WHOLE_BODY = "whole_body"  # in a request's scope: it has arrived, so nothing of it is waited for
 REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:-]{1,64}\Z")
 UPLOADS, MODELS = "/v1/files", "/v1/models"
 MODEL_PART = re.compile(r"/v1/models/[^/]+/[^/]+/upload/[^/]+/\d+/\d+\Z")
@@ -146,8 +147,7 @@ class _Exchange:
         if not self._more:
             return await self._receive()  # of a disconnect: for as long as the answer takes
         try:
-            async with asyncio.timeout(self._seconds_for_next_piece()):
-                message = await self._receive()
+            message = await self._next_piece()
         except TimeoutError:
             return await self._break_off(408)
         except BrokenBody:
@@ -155,6 +155,12 @@ class _Exchange:
         self._more = bool(message.get("more_body"))
         self._left -= len(message.get("body", b""))
         return message if self._left >= 0 else await self._break_off(413)
+
+    async def _next_piece(self) -> Message:
+        if WHOLE_BODY in self._scope:
+            return await self._receive()
+        async with asyncio.timeout(self._seconds_for_next_piece()):
+            return await self._receive()
 
     def _seconds_for_next_piece(self) -> float:
         """Seconds that the next piece may take: a body that drips is given up like one that stops."""

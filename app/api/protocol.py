@@ -7,10 +7,11 @@ the connection is closed. Knows no route; bounds on bodies are the middleware's.
 
 import asyncio
 from asyncio import TimerHandle
+from typing import cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from app.api.middleware import request_id
+from app.api.middleware import WHOLE_BODY, request_id
 from app.api.problems import encode_error
 
 HEAD_SECONDS = 10.0  # from a head's first byte to its last, however slowly they drip
@@ -78,6 +79,10 @@ class BoundedHttp(HttpToolsProtocol):
         self._in_head = False
         self._forget_deadline()
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        cast(dict[str, object], self.scope)[WHOLE_BODY] = True
 
     def _stop_parsing(self, status: int) -> None:
         """Ends the parser by an error, after which it asks for `send_400_response`."""

@@ -33,6 +33,8 @@ LONGEST_SHOWN = 2_000
 EXIT_CODES = {"succeeded": 0, "failed": EXIT_FAILED, "canceled": EXIT_CANCELED}
 JSON = typer.Option("--json", help="Print the whole prediction as JSON.")
 ID = Annotated[str, typer.Argument(help="Its id, or the beginning of it.")]
+# What a prediction that a worker has claimed waits for, where nothing more is known.
+CLAIMED = {"model": "waiting for its model", "batch": "waiting for its batch"}
 SECONDS = frozenset(PHASES)  # measures in seconds, beside those that end in `_time`
 
 
@@ -131,14 +133,17 @@ def phase(prediction: Mapping[str, Any]) -> str:
     if state := waiting.get("state"):
         share = f", {waiting['percent']} % of {size(waiting['total_bytes'])}" if "percent" in waiting else ""
         return f"{state} the model on {waiting['worker']}{share}"
+    lines = (prediction["logs"] or "").strip().splitlines()
+    last = f" · {lines[-1][:60]}" if lines else ""
+    if words := CLAIMED.get(waiting.get("what", "")):
+        return words + last
     if prediction["status"] == "starting":
         number = f", number {position['position']}" if position.get("position") else ""
         starts = position.get("starts_in_seconds")
         return f"queued{number}" + (f", starts in about {starts['p50']:.0f} s" if starts else "")
     if steps := prediction.get("progress"):
         return f"running, step {steps['done']} of {steps['total']}"
-    lines = (prediction["logs"] or "").strip().splitlines()
-    return f"running · {lines[-1][:60]}" if lines else "loading or running"
+    return f"running{last}"
 
 
 def _print_stream(api: Api, prediction: Prediction) -> dict[str, Any]:

@@ -76,8 +76,9 @@ def as_screen(picture: Picture) -> Group:
 
 def _headline(picture: Picture) -> str:
     state = picture.status
-    waiting, running = state["waiting"], state["running"]
-    return f"Lovage {state['version']}  {waiting} waiting, {running} running  {_rates(picture.minutes)}"
+    claimed = f", {state['claimed']} claimed" if state["claimed"] else ""
+    counts = f"{state['waiting']} waiting{claimed}, {state['running']} running"
+    return f"Lovage {state['version']}  {counts}  {_rates(picture.minutes)}"
 
 
 def features_line(features: dict[str, bool]) -> str:

@@ -24,7 +24,6 @@ ASYNC_COMMIT = "(SELECT set_config('synchronous_commit', 'off', true)) = 'off'"
 CLAIM = """UPDATE predictions AS p SET status = 'processing', attempt = p.attempt + 1, worker = :worker,
         started_at = now(), progress = NULL"""
 IS_DUE = "{0}run_after <= now() AND ({0}deadline IS NULL OR {0}deadline > now())"
-WANTS_START = "coalesce('start' = ANY({0}webhook_events), false)"  # a webhook, written with the claim
 LEFT_OF_VERSION = "coalesce((CAST(:capacity AS jsonb) ->> {0}version_id)::int, {1})"
 FITS = f"""row_number() OVER (PARTITION BY c.version_id ORDER BY c.id)
             <= {LEFT_OF_VERSION.format("c.", 1_000_000)} AS fits"""
@@ -35,8 +34,7 @@ _BY_IDS = f"""
     {CLAIM}
     FROM (SELECT c.id, {FITS} FROM (
             SELECT c.id, c.version_id FROM predictions AS c
-            WHERE c.id = ANY(:ids) AND {hidden("c.status")} = 'starting' AND {IS_DUE.format("c.")}
-              AND (:with_start_webhook OR NOT {WANTS_START.format("c.")}) {{more}}
+            WHERE c.id = ANY(:ids) AND {hidden("c.status")} = 'starting' AND {IS_DUE.format("c.")} {{more}}
             ORDER BY c.id FOR UPDATE SKIP LOCKED) AS c) AS w
     WHERE p.id = w.id AND w.fits AND {ASYNC_COMMIT}
     {RETURNING}"""
@@ -47,7 +45,6 @@ BY_IDS_BUT = text(_BY_IDS.format(more="AND c.queue <> ALL(:paused)"))
 BY_ID = text(f"""
     {CLAIM}
     WHERE p.id = :id AND {hidden("p.status")} = 'starting' AND {IS_DUE.format("p.")}
-      AND (:with_start_webhook OR NOT {WANTS_START.format("p.")})
       AND {LEFT_OF_VERSION.format("p.", 1)} > 0 AND {ASYNC_COMMIT}
     {RETURNING}""")
 
@@ -57,13 +54,10 @@ def by_ids(
     ids: Sequence[str],
     worker: UUID,
     capacity: Mapping[str, int],
-    *,
-    with_start_webhook: bool,
     paused: Collection[str] = (),
 ) -> list[Prediction]:
-    """Moves those that wait to this worker, but not out of queues that are paused; `with_start_webhook`: also
-    those with a webhook for their start."""
-    params = {"worker": worker, "with_start_webhook": with_start_webhook, "capacity": _json(capacity)}
+    """Moves those that wait to this worker, but not out of queues that are paused."""
+    params = {"worker": worker, "capacity": _json(capacity)}
     if paused:
         return execute(session, BY_IDS_BUT, ids=list(ids), paused=list(paused), **params)
     if len(ids) == 1:
@@ -71,8 +65,8 @@ def by_ids(
     return execute_prepared(session, BY_IDS, ids=list(ids), **params)
 
 
-AS_WAITING = f"""{{0}}id, {{0}}version_id, {{0}}user_id, {{0}}priority, {WANTS_START} AS wants_start,
-    greatest(0, extract(epoch FROM now() - {{0}}created_at))::float AS seconds"""
+AS_WAITING = """{0}id, {0}version_id, {0}user_id, {0}priority,
+    greatest(0, extract(epoch FROM now() - {0}created_at))::float AS seconds"""
 STILL_WAITING = text(f"""
     SELECT {AS_WAITING.format("")}, queue FROM predictions
     WHERE id = ANY(:ids) AND {hidden("status")} = 'starting' AND {IS_DUE.format("")} ORDER BY id""")

@@ -61,6 +61,13 @@ UNINDEXED = {
 }
 
 
+# Of what a worker has claimed, `progress` says whether its model has begun it (Prediction.shown_status).
+STATUS = {
+    Status.STARTING: "(status = 'starting' OR (status = 'processing' AND progress IS NULL))",
+    Status.PROCESSING: "status = 'processing' AND progress IS NOT NULL",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Rows:
     """`stopped_at`: the last id that was looked at, when there were too many to look at all."""
@@ -87,7 +94,7 @@ def page(session: Session, narrowed: Filter, *, before: str | None, after: str |
 def _unindexed(narrowed: Filter) -> list[str]:
     conditions = [clause for name, clause in UNINDEXED.items() if getattr(narrowed, name) is not None]
     if narrowed.everybody:  # the indexes begin with a user
-        conditions += ["status = :status"] if narrowed.status else []
+        conditions += [_has_status(narrowed)] if narrowed.status else []
         conditions += ["model = :model"] if narrowed.model else []
     return conditions
 
@@ -110,6 +117,10 @@ def _look_through(
 BY_IDS = text(f"SELECT {SHORT} FROM predictions AS p WHERE id = ANY(:ids) ORDER BY id DESC")
 
 
+def _has_status(narrowed: Filter) -> str:
+    return STATUS.get(narrowed.status, "status = :status") if narrowed.status else ""
+
+
 def _where(clauses: Sequence[str]) -> str:
     return f"WHERE {' AND '.join(clauses)}" if clauses else ""
 
@@ -122,7 +133,7 @@ def where_clauses(narrowed: Filter) -> tuple[list[str], dict[str, Any]]:
     clauses += [
         clause
         for value, clause in (
-            (narrowed.status if is_one else None, "status = :status"),
+            (narrowed.status if is_one else None, _has_status(narrowed)),
             (narrowed.model if is_one else None, "model = :model"),
             (narrowed.created_after, "created_at >= :created_after AND id >= :least"),
             (narrowed.created_before, "created_at < :created_before AND id <= :most"),

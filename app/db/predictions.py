@@ -195,9 +195,10 @@ def inputs(session: Session | Autocommit, ids: Sequence[str]) -> dict[str, dict[
 
 PROGRESS = text(f"""
     UPDATE predictions AS p SET output = coalesce(r.output, p.output), logs = coalesce(r.logs, p.logs),
-           progress = coalesce(r.progress, p.progress), generation = coalesce(r.generation, p.generation)
+           progress = coalesce(r.progress, p.progress, CASE WHEN r.begun THEN json '{{}}' END),
+           generation = coalesce(r.generation, p.generation)
     FROM json_to_recordset(:rows) AS r(id text, attempt int, worker uuid, output json, logs text,
-        progress json, generation int)
+        progress json, begun bool, generation int)
     WHERE p.id = r.id AND p.attempt = r.attempt AND p.worker = r.worker AND p.status = 'processing'
     {RETURNING}""")
 

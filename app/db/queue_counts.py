@@ -28,6 +28,11 @@ WAITING_BEFORE = text(_WAITING.format(OLDER))
 WAITING_OF_USER = text(_WAITING.format(f"AND user_id = :user_id {OLDER}"))
 WAITING_OF_ANONYMOUS = text(_WAITING.format(f"AND user_id IS NULL {OLDER}"))
 RUNNING = text("SELECT count(*) FROM predictions WHERE status = 'processing'")
+# That a model has begun is written of runs that last: of what was claimed just now it is not known.
+BEGIN_SECONDS = 1.0
+CLAIMED = text("""
+    SELECT count(*) FROM predictions WHERE status = 'processing' AND progress IS NULL
+        AND started_at < now() - :seconds * interval '1 s'""")
 
 # The oldest has the first id, so its row is the only one that must be read.
 IN_QUEUES = by_index(f"""
@@ -76,6 +81,12 @@ def _count(session: Session, queues: Sequence[str], most: int | None) -> list[Qu
 def running(session: Session) -> int:
     """Predictions that a worker holds."""
     return int(session.scalar(RUNNING) or 0)
+
+
+def claimed(session: Session) -> int:
+    """Those of them that no model has begun, as far as that is known: theirs is being loaded, or they wait
+    for a batch."""
+    return int(session.scalar(CLAIMED, {"seconds": BEGIN_SECONDS}) or 0)
 
 
 FIRST_IDS = by_index(f"SELECT id FROM predictions WHERE {IN_QUEUE.format(':queue')} {BY_AGE} LIMIT :most")

@@ -11,6 +11,8 @@ from uuid import UUID
 # bits.
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 ID_LENGTH, TIME_LENGTH = 26, 10
+PAIRS = [high + low for high in ALPHABET for low in ALPHABET]  # the digits of ten bits
+SHIFTS = range(5 * ID_LENGTH - 10, -1, -10)
 
 
 class Status(StrEnum):
@@ -43,11 +45,7 @@ def lowest_id(milliseconds: int) -> str:
 
 
 def _id_of(number: int) -> str:
-    digits = []
-    for _ in range(ID_LENGTH):
-        number, low = divmod(number, 32)
-        digits.append(ALPHABET[low])
-    return "".join(reversed(digits))
+    return "".join([PAIRS[number >> shift & 1023] for shift in SHIFTS])
 
 
 def accepted_at(prediction_id: str) -> float:
@@ -74,14 +72,13 @@ def retry_delay(crashes: int) -> float:
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """A prediction that waits, as who claims sees it: `priority` is its band (app/domain/priorities.py),
-    `seconds` for how long it has waited. `wants_start`: its start has a webhook."""
+    `seconds` for how long it has waited."""
 
     id: str
     version_id: str
     user_id: UUID | None = None
     priority: int = 1
     seconds: float = 0.0
-    wants_start: bool = False
 
 
 # Keys of `routing` that came with the request, or that are about what was asked; the others are the routing
@@ -106,8 +103,9 @@ class Prediction:
     not read, because they are long and others were read with them. What `input_key` and `output_key` name is
     in the storage: `input` then holds its short properties only, `output` facts about it
     (services/predictions/stored_values.py). `priority` is the band that it waits in
-    (app/domain/priorities.py). `routing` is how it was accepted: the queue and why, and what was
-    asked beside the input (ASKED).
+    (app/domain/priorities.py). `progress` is None until its model has begun it, as far as that is written,
+    and empty of a model that counts no steps. `routing` is how it was accepted: the queue and why, and
+    what was asked beside the input (ASKED).
     """
 
     id: str
@@ -195,6 +193,12 @@ class Prediction:
         """Whether it is to be canceled when the last reader of its stream has left (`on_disconnect:
         cancel`)."""
         return (self.routing or {}).get("on_disconnect") == "cancel"
+
+    @property
+    def shown_status(self) -> Status:
+        """As its callers see it: `starting` until its model has begun it, though a worker has claimed it."""
+        is_claimed_only = self.status is Status.PROCESSING and self.progress is None
+        return Status.STARTING if is_claimed_only else self.status
 
     @property
     def ended(self) -> bool:

@@ -46,7 +46,8 @@ class WorkerFacts:
     `memory_bytes` is its device's (0: not known). By version id: `loaded`, how many of its predictions the
     worker holds; `pace`, the seconds that one of them took it lately; `limits`, how many it takes at most at
     once; `troubles`, what is wrong with it there. `address`: where it takes direct calls, "" nowhere; `tls`:
-    how, "server" or "mutual", "" in plaintext; `certificate`: the SHA-256 of the one that it shows."""
+    how, "server" or "mutual", "" in plaintext; `certificate`: the SHA-256 of the one that it shows. `pinned`
+    is its own queue, `rank` the position of its class in CLASS_ORDER (unknown classes last)."""
 
     device: str
     host: str
@@ -62,14 +63,17 @@ class WorkerFacts:
     address: str = ""
     tls: str = ""
     certificate: str = ""
+    # Of these: each choice asks for them some twenty times.
+    device_class: str = field(init=False)
+    pinned: str = field(init=False)
+    rank: int = field(init=False)
 
-    @property
-    def device_class(self) -> str:
-        return queue_names.device_class(self.device)
-
-    @property
-    def pinned(self) -> str:
-        return queue_names.pinned(self.device, self.host)
+    def __post_init__(self) -> None:
+        device_class = queue_names.device_class(self.device)
+        object.__setattr__(self, "device_class", device_class)
+        object.__setattr__(self, "pinned", queue_names.pinned(self.device, self.host))
+        is_known = device_class in CLASS_ORDER
+        object.__setattr__(self, "rank", CLASS_ORDER.index(device_class) if is_known else len(CLASS_ORDER))
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,11 +231,6 @@ def prefers(placement: Placement, worker: WorkerFacts) -> bool:
     return is_right and worker.memory_bytes >= placement.preferred_memory_bytes
 
 
-def rank(worker: WorkerFacts) -> int:
-    """Position of the worker's class in CLASS_ORDER; unknown classes last."""
-    return CLASS_ORDER.index(worker.device_class) if worker.device_class in CLASS_ORDER else len(CLASS_ORDER)
-
-
 def gigabytes(size: int) -> str:
     return f"{size / 1e9:.1f} GB"
 
@@ -244,7 +243,7 @@ def _affinity(now: Situation, fitting: Sequence[WorkerFacts]) -> Iterator[tuple[
     for worker in fitting:
         is_warm, has_capacity = now.version in worker.loaded, now.has_capacity(worker)
         tier = (0 if is_warm else 2) + (not has_capacity)
-        score = tier * TIER + rank(worker) * CLASS + min(now.load(worker), MOST_LOAD)
+        score = tier * TIER + worker.rank * CLASS + min(now.load(worker), MOST_LOAD)
         loaded = "has the model loaded" if is_warm else "has not loaded the model"
         free = f"{worker.slots - now.held(worker)} free slots"
         yield score, f"{loaded}, {free if has_capacity else 'no capacity for more of it now'}"
@@ -322,7 +321,7 @@ def _preferred(now: Situation, fitting: Sequence[Candidate]) -> list[Candidate]:
 
 
 def _rating(candidate: Candidate) -> tuple[float, int, str]:
-    return candidate.score or 0.0, rank(candidate.worker), candidate.worker.pinned
+    return candidate.score or 0.0, candidate.worker.rank, candidate.worker.pinned
 
 
 def _by_load(now: Situation) -> Callable[[Candidate], tuple[float, str]]:
@@ -348,6 +347,6 @@ def _nobody(now: Situation, candidates: tuple[Candidate, ...]) -> Choice:
     elif placement.device:  # one of before its form was checked names no queue
         queue = placement.device if queue_names.is_queue(placement.device) else queue_names.UNPLACED
     else:
-        queue = min(able, key=rank).device_class if able else queue_names.ANY
+        queue = min(able, key=lambda worker: worker.rank).device_class if able else queue_names.ANY
     why = "no live worker that fits" if candidates else "no live worker"
     return Choice(queue, CLASS_QUEUE, (f"{why}; it waits in {queue}",), placement.required, candidates)

@@ -38,7 +38,8 @@ class Device:
     """One device, or with `present` false the absence of its class and the `reason`.
 
     `kind` is cuda, rocm, mps, openvino, qnn or cpu; memory in bytes; `capability` as the maker writes it
-    (8.0, gfx942).
+    (8.0, gfx942). `busy`: of its time just now, 0 to 1, the share that it computed; None where it does not
+    tell.
     """
 
     kind: str
@@ -50,6 +51,7 @@ class Device:
     free_bytes: int = 0
     capability: str = ""
     driver: str = ""
+    busy: float | None = None
 
     @property
     def id(self) -> str:
@@ -166,7 +168,16 @@ def _nvidia(nvml: Any, index: int, handle: Any) -> Device:
         free_bytes=int(space.free),
         capability=f"{major}.{minor}",
         driver=_text(nvml.nvmlSystemGetDriverVersion()),
+        busy=_nvidia_busy(nvml, handle),
     )
+
+
+def _nvidia_busy(nvml: Any, handle: Any) -> float | None:
+    """Parts of a device (MIG) do not tell."""
+    try:
+        return float(nvml.nvmlDeviceGetUtilizationRates(handle).gpu) / 100
+    except nvml.NVMLError:
+        return None
 
 
 def _text(value: Any) -> str:
@@ -201,10 +212,12 @@ def _properties(node: Path) -> dict[str, str]:
 def _amd(index: int, properties: dict[str, str], cards: Path) -> Device:
     version = int(properties.get("gfx_target_version", 0))
     total = used = 0
+    busy: float | None = None
     card = cards / f"renderD{properties.get('drm_render_minor', '')}" / "device"
     with contextlib.suppress(OSError, ValueError):
         total = int((card / "mem_info_vram_total").read_text())
         used = int((card / "mem_info_vram_used").read_text())
+        busy = int((card / "gpu_busy_percent").read_text()) / 100
     return Device(
         kind="rocm",
         index=index,
@@ -214,6 +227,7 @@ def _amd(index: int, properties: dict[str, str], cards: Path) -> Device:
         # gfx_target_version is decimal major * 10000 + minor * 100 + stepping; the stepping is written in
         # hexadecimal
         capability=f"gfx{version // 10000}{version // 100 % 100}{version % 100:x}",
+        busy=busy,
     )
 
 
@@ -269,11 +283,25 @@ def detect_cpu() -> list[Device]:
 def free_bytes(device: Device) -> int:
     """Memory that is free now where this device's models live: its own, or the machine's where it has none or
     does not tell."""
-    if device.kind in OWN_MEMORY:
-        for current in DETECTORS[device.kind]():
-            if current.present and current.index == device.index and current.free_bytes:
-                return current.free_bytes
-    return memory.free_bytes()
+    current = _current(device)
+    return (current and current.free_bytes) or memory.free_bytes()
+
+
+def busy_share(device: Device) -> float | None:
+    """Of its time, 0 to 1, that the device computed just now; a processor: of the whole machine, since the
+    last call. None where it does not tell."""
+    if device.kind == "cpu":
+        return float(psutil.cpu_percent()) / 100
+    current = _current(device)
+    return current.busy if current else None
+
+
+def _current(device: Device) -> Device | None:
+    """As it is now, of a device with memory of its own."""
+    if device.kind not in OWN_MEMORY:
+        return None
+    present = (each for each in DETECTORS[device.kind]() if each.present)
+    return next((each for each in present if each.index == device.index), None)
 
 
 def _cores() -> str:

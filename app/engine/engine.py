@@ -25,8 +25,11 @@ from app.engine.model_loader import ModelLoader
 from app.engine.model_states import Absent, Ready
 from app.engine.model_supervisor import ModelSupervisor
 from app.engine.work_items import Handle, Sink, WorkItem
+from app.observe import metrics
 
 log = logging.getLogger(__name__)
+
+_hits, _misses = metrics.CACHE.labels("hit"), metrics.CACHE.labels("miss")
 
 TICK_SECONDS = 0.1
 # How often a stopping engine looks whether everything has ended.
@@ -111,6 +114,7 @@ class Engine:
                 handle.end(Crashed("the worker is stopping"))
             return handles
         supervisor = self._supervisor(spec)
+        (_hits if isinstance(supervisor.state, Ready) else _misses).inc(len(group))
         items = [
             WorkItem(work, self._wire_id(supervisor, work.id), handle)
             for (work, _), handle in zip(group, handles, strict=True)

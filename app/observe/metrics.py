@@ -92,6 +92,12 @@ CRASHES = Counter(
 EVICTIONS = Counter(
     "lovage_model_evictions", "Models unloaded because another needed their memory.", registry=WORKER
 )
+CACHE = Counter(
+    "lovage_model_cache",
+    "Predictions that found their model loaded (`hit`) or had to wait for its load (`miss`).",
+    ["outcome"],
+    registry=WORKER,
+)
 
 BACKEND_CALLS = Counter(
     "lovage_backend_calls", "Calls to a backend that have ended.", ["backend", "outcome"], registry=WORKER
@@ -182,6 +188,15 @@ OF_WORKER: Described = {
     "lovage_model_cpu_seconds_total": (
         "Processor time of a loaded model's process, user and system.",
         ("model", "version"),
+    ),
+    "lovage_model_loaded_share": (
+        "Of a model that loads on a processor: about how much of it is in memory, 0 to 1.",
+        ("model", "version"),
+    ),
+    "lovage_device_total_bytes": ("All memory of this worker's device.", ("device",)),
+    "lovage_device_busy_share": (
+        "Share of its time that the device computed just now, 0 to 1; where it tells.",
+        ("device",),
     ),
     "lovage_device_free_bytes": ("Memory that is free where this worker's models live.", ("device",)),
     "lovage_disk_free_bytes": ("Space that is free where a folder lies: models or storage.", ("folder",)),

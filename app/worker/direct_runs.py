@@ -1,6 +1,6 @@
 """Callers in this very process: what a run passes on to them, and what serves them. Knows no protocol."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from types import MappingProxyType
 from typing import Protocol
@@ -38,6 +38,15 @@ def is_opened(listener: Listener | None) -> bool:
     """Whether the prediction is written."""
     opened = listener.opened if listener else None
     return opened is None or opened.done()
+
+
+def once_opened(listener: Listener | None, step: Callable[[], object]) -> None:
+    """Takes the step when the prediction is written, which it nearly always is."""
+    opened = listener.opened if listener else None
+    if opened is None:
+        step()
+    else:
+        opened.add_done_callback(lambda _: step())
 
 
 Listeners = Mapping[str, Listener]  # by their predictions' ids

@@ -10,7 +10,7 @@ import psutil
 
 from app.domain.phases import PHASES, phases
 from app.domain.predictions import Prediction
-from app.engine.devices import Device, free_bytes
+from app.engine.devices import Device, busy_share, free_bytes
 from app.observe import metrics
 from app.observe.metrics import Exposition, Gauges, Readings
 from app.worker.courier import Courier
@@ -61,6 +61,8 @@ def exposition(
         models = engine.models()
         states = Counter(model.state for model in models)
         loaded = [((model.model, model.version[:12]), model) for model in models if model.state == "ready"]
+        loading = [model for model in models if model.loaded_bytes and model.bytes]
+        device = measured.device
         return {
             "lovage_worker_running": {(): len(runner.in_flight)},
             "lovage_worker_slots": {(): slots},
@@ -70,11 +72,21 @@ def exposition(
             "lovage_model_in_use": {labels: model.in_use for labels, model in loaded},
             "lovage_model_budget_bytes": {(): engine.budget_bytes},
             "lovage_model_cpu_seconds_total": {labels: _cpu_seconds(model.pid) for labels, model in loaded},
-            "lovage_device_free_bytes": {(measured.device.id,): free_bytes(measured.device)},
+            "lovage_model_loaded_share": {
+                (model.model, model.version[:12]): min(1.0, model.loaded_bytes / model.bytes)
+                for model in loading
+            },
+            "lovage_device_total_bytes": {(device.id,): device.total_bytes},
+            "lovage_device_free_bytes": {(device.id,): free_bytes(device)},
+            "lovage_device_busy_share": _share(device.id, busy_share(device)),
             "lovage_disk_free_bytes": _free_on_disk(measured.folders),
         }
 
     return Exposition(metrics.EVERYWHERE, metrics.WORKER, Gauges(metrics.OF_WORKER, read, KEEP_SECONDS))
+
+
+def _share(device: str, busy: float | None) -> dict[tuple[str, ...], float]:
+    return {} if busy is None else {(device,): busy}
 
 
 def _cpu_seconds(pid: int) -> float:

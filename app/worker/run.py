@@ -73,7 +73,9 @@ class Run:
     file, which is stored at the end: `shown` is their number. It goes on with what was `delivered` before."""
 
     __slots__ = (
+        "batch_at",
         "began",
+        "begun_written",
         "changed",
         "charge",
         "chunks",
@@ -92,6 +94,7 @@ class Run:
         "prediction",
         "progress",
         "reason",
+        "saved_at",
         "sent_output",
         "shown",
         "stopped",
@@ -107,6 +110,8 @@ class Run:
         self.file_bytes: int | None = None  # of the files that it has stored
         self.stopped: Stop | None = Stop.CANCEL if prediction.cancel_requested else None
         self.has_own_timeout = self.in_batch = self.sent_output = False  # less than its version's; begun
+        self.batch_at = self.saved_at = 0.0  # when its batch began; when its progress was last written
+        self.begun_written = False
         self.reason: str | None = None  # why it was canceled
         self.charge: Charge | None = None  # to its user's share
         self.began, self.submitted = time.monotonic(), 0.0  # the second: when the engine got it
@@ -152,7 +157,7 @@ class Run:
         """Records an event; what of it can be published live."""
         match event:
             case Started():
-                self.in_batch = True
+                self.in_batch, self.batch_at = True, time.monotonic()
             case Chunk(data):
                 self.chunks.append(data)
                 return show(self, data)
@@ -235,6 +240,7 @@ class Run:
             output_bytes or (len(output) if output else None),
             key,
             file_bytes=self.file_bytes,
+            owes_start=owes_start(self),
             owes_output=owes_output(self) and (output is not None or key is not None),
         )
 
@@ -255,38 +261,26 @@ class Run:
         """What of it readers have had."""
         return self.chunks[: self.shown] or None
 
-    def progress_update(self) -> ProgressUpdate | None:
-        """What has changed since the last call, to be written; None for nothing, or when it has ended."""
-        if self.ending is not None or not self.changed:
-            return None
-        changed, self.changed = self.changed, set()
-        output = self.output_shown or [] if "output" in changed else None
-        events = due_events(self, output=output is not None, logs="logs" in changed)
-        self.updates += 1
-        number = self.prediction.attempt * EVENTS_OF_ATTEMPT + self.updates
-        generation = None if output is None else self.generation
-        logs = self.logs if "logs" in changed else None
-        return ProgressUpdate(*self.fence, output, logs, self.progress, generation, events, number)
-
-
-def is_unwanted(run: Run) -> bool:
-    """Whether its output need not be stored: its caller or its deadline has ended it meanwhile. What was
-    streamed stays its output."""
-    return run.stopped is Stop.CANCEL and not run.chunks
-
-
-def once_opened(run: Run, step: Callable[[], object]) -> None:
-    """Takes the step when its prediction is written, which it nearly always is."""
-    opened = run.listener.opened if run.listener else None
-    if opened is None:
-        step()
-    else:
-        opened.add_done_callback(lambda _: step())
-
 
 def opening_logs(prediction: Prediction) -> str:
     """What was said to its caller when it was accepted."""
     return "".join(f"{warning}\n" for warning in prediction.warnings)
+
+
+def take_progress(run: Run) -> ProgressUpdate | None:
+    """What has changed since the last call, to be written; None for nothing, or when it has ended."""
+    is_begun_now = run.in_batch and not run.begun_written
+    if run.ending is not None or not (run.changed or is_begun_now):
+        return None
+    changed, run.changed = run.changed, set()
+    run.saved_at = time.monotonic()
+    output = run.output_shown or [] if "output" in changed else None
+    events = due_events(run, output=output is not None, logs="logs" in changed)
+    run.updates += 1
+    number = run.prediction.attempt * EVENTS_OF_ATTEMPT + run.updates
+    generation = None if output is None else run.generation
+    logs = run.logs if "logs" in changed else None
+    return ProgressUpdate(*run.fence, output, logs, run.progress, run.in_batch, generation, events, number)
 
 
 def due_events(run: Run, **due: bool) -> tuple[str, ...]:
@@ -294,7 +288,13 @@ def due_events(run: Run, **due: bool) -> tuple[str, ...]:
     webhook, chosen = run.prediction.webhook, run.prediction.webhook_events
     events = tuple(event for event in due if due[event] and webhook and wants(chosen, event))
     run.sent_output = run.sent_output or "output" in events
-    return events
+    return ("start", *events) if owes_start(run) else events
+
+
+def owes_start(run: Run) -> bool:
+    """Whether its caller asked for an event of its beginning, it has begun, and none is written."""
+    chosen = run.prediction.webhook_events or ()
+    return run.in_batch and not run.begun_written and bool(run.prediction.webhook) and "start" in chosen
 
 
 def owes_output(run: Run) -> bool:
@@ -311,13 +311,6 @@ def show(run: Run, data: Any) -> ChunkFrame | None:
     run.shown += 1
     run.changed.add("output")
     return ChunkFrame(run.prediction.attempt, number, data, run.generation)
-
-
-def device_seconds(run: Run) -> float | None:
-    """Its part of the time of its batch, once measured; 0 when it never began, None when nobody can say."""
-    if "run" in run.metrics:
-        return float(run.metrics["run"]) / max(1, run.metrics.get("batch_size") or 1)
-    return None if run.in_batch else 0.0
 
 
 class InFlight:

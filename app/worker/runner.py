@@ -27,13 +27,13 @@ from app.outbound.deadline import CallCanceled
 from app.services.predictions.attempts import Ending, HandBack
 from app.services.predictions.lifecycle import Lifecycle
 from app.services.predictions.stored_values import INLINE_BYTES, facts_of
-from app.worker.direct_runs import NOBODY, Listeners, await_opened
+from app.worker.direct_runs import NOBODY, Listeners, await_opened, once_opened
 from app.worker.ending_writer import EndingWriter
 from app.worker.identity import WorkerIdentity
 from app.worker.outputs import Outputs
 from app.worker.preparation import Preparation, ReadyVersion, RunOptions
 from app.worker.progress_saver import ProgressSaver
-from app.worker.run import InFlight, Run, Stop, device_seconds, is_unwanted, once_opened
+from app.worker.run import InFlight, Run, Stop, owes_start
 from app.worker.run_preparer import RunPreparer
 from app.worker.run_tracer import Report
 from app.worker.runner_threads import RunnerThreads
@@ -165,9 +165,9 @@ class Runner:
     def _on_event(self, run: Run, event: Event) -> None:
         """Called by the engine's threads, which must not be kept waiting."""
         try:
-            if isinstance(event, Started) and run.charge:
-                self.shares.begin(run.charge)
             frame = run.on_event(event)
+            if isinstance(event, Started):
+                _on_started(run, self.shares, self._lifecycle, self._progress)
             if frame and run.prediction.stream and isinstance(event, Chunk):
                 self._events.chunk(run.prediction.id, frame, event.state)
             if run.listener:
@@ -199,7 +199,7 @@ class Runner:
         """Its files first."""
         assert run.folder is not None
         if self._progress.is_ours(run):
-            stored = self._outputs.store(run.output, run.folder, *run.fence[:2], partial(is_unwanted, run))
+            stored = self._outputs.store(run.output, run.folder, *run.fence[:2], partial(_is_unwanted, run))
             output, run.file_bytes = stored
             self._record(run, output)
         else:
@@ -224,7 +224,7 @@ class Runner:
     def _write(self, run: Run, ending: Ending) -> None:
         status, run.written_at = run.status, time.monotonic()
         once_opened(
-            run,
+            run.listener,
             lambda: self._ending_writer.write(
                 ending, lambda written: self._ended(run, status if written else None)
             ),
@@ -234,7 +234,7 @@ class Runner:
         self.in_flight.remove(run)
         if run.prediction.not_here:
             self._preparer.release(run)
-        self.shares.correct(run.charge, device_seconds(run))
+        self.shares.correct(run.charge, _device_seconds(run))
         self.report(run, status)
         if run.folder and run.folder.exists():
             self._threads.removals.submit(shutil.rmtree, run.folder, ignore_errors=True)
@@ -252,6 +252,16 @@ class Runner:
         shutil.rmtree(self._scratch, ignore_errors=True)
 
 
+def _on_started(run: Run, shares: FairShares, lifecycle: Lifecycle, progress: ProgressSaver) -> None:
+    """Its model has it in hand."""
+    if run.charge:
+        shares.begin(run.charge)
+    if not run.listener:  # of others that was published when they were written
+        lifecycle.begin([run.prediction])
+    if owes_start(run):
+        progress.hurry()
+
+
 def _handed_back(lifecycle: Lifecycle, run: Run, hand_back: HandBack) -> Status | None:
     """The status that it has ended with; None: it waits again, or nobody knows."""
     ended: Sequence[Prediction] = ()
@@ -262,6 +272,19 @@ def _handed_back(lifecycle: Lifecycle, run: Run, hand_back: HandBack) -> Status 
     except Exception:  # its slot is free all the same; the heartbeat hands back what does not run here
         log.exception("hand_back_broken", **run.prediction.log_names)
     return ended[0].status if ended else None
+
+
+def _is_unwanted(run: Run) -> bool:
+    """Whether its output need not be stored: its caller or its deadline has ended it meanwhile. What was
+    streamed stays its output."""
+    return run.stopped is Stop.CANCEL and not run.chunks
+
+
+def _device_seconds(run: Run) -> float | None:
+    """Its part of the time of its batch, once measured; 0 when it never began, None when nobody can say."""
+    if "run" in run.metrics:
+        return float(run.metrics["run"]) / max(1, run.metrics.get("batch_size") or 1)
+    return None if run.in_batch else 0.0
 
 
 def _log_end(run: Run, status: Status | None) -> None:

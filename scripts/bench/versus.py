@@ -2,7 +2,8 @@
 
 Both run at the same time, each with one worker, and one is measured after the other in every round, so that
 a machine that gets slower meanwhile is slower for both. The other checkout is served by this environment, so
-its requirements must be the same. Figures are medians of the rounds; CPU is that of API, worker and servers.
+its requirements must be the same. Figures are medians of the rounds; CPU is that of API, worker and servers,
+and for 64 in flight that of each part, too (a worker's model processes are `models`).
 """
 
 import argparse
@@ -20,7 +21,7 @@ from statistics import median
 import httpx
 import orjson
 
-from app.bench.process_cpu import cpu_seconds
+from app.bench.process_cpu import cpu_seconds, spent, usage
 from app.local.platform_state import read_platform
 from scripts.bench.http_load import Target, flood
 from scripts.bench.path import ECHO, Bench
@@ -94,9 +95,11 @@ class Side:
         return (cpu_seconds(self.path.processes()) - before) / number * 1000
 
     def _closed(self, number: int) -> tuple[float, float]:
-        before = cpu_seconds(self.path.processes())
+        before, parts = cpu_seconds(self.path.processes()), usage(self.path.platform.pid)
         waiting = [self.stage.target.request("POST", "/v1/predictions", ECHO, Prefer="wait=30")] * number
         seconds, _, _ = asyncio.run(flood(self.stage.target, waiting, 64, 201))
+        for part, used in spent(parts, usage(self.path.platform.pid)).items():
+            self.figures[f"64 in flight: CPU of {part}, ms"].append(used / number * 1000)
         return (cpu_seconds(self.path.processes()) - before) / number * 1000, number / seconds
 
 

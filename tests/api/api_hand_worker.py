@@ -29,6 +29,8 @@ class HandWorker:
         self._inputs = LongInputs(self._core.database, self._core.storage)
         self._id = uuid.uuid4()
         self._stop = threading.Event()
+        self.begins = threading.Event()  # cleared: what is claimed waits for its model
+        self.begins.set()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> "HandWorker":
@@ -54,6 +56,7 @@ class HandWorker:
 
     def __exit__(self, *_: Any) -> None:
         self._stop.set()
+        self.begins.set()
         self._thread.join()
         self._core.close()
 
@@ -70,6 +73,9 @@ class HandWorker:
         chunks = [said] * asked.get("chunks", 0)
         until = time.monotonic() + asked.get("seconds", 0)
         fence = (prediction.id, prediction.attempt, self._id)
+        self.begins.wait()
+        self._core.lifecycle.begin([prediction])
+        self._core.lifecycle.save_progress([ProgressUpdate(*fence, begun=True)])
         for number in range(len(chunks)):
             self._core.events.chunk(prediction.id, ChunkFrame(prediction.attempt, number, chunks[number]))
             self._core.lifecycle.save_progress([ProgressUpdate(*fence, output=chunks[: number + 1])])

@@ -121,10 +121,10 @@ def test_a_look_at_a_users_smaller_share_is_not_taken_for_progress() -> None:
 
 
 def test_a_prediction_says_what_keeps_it_from_running(ada: Person, echo, worker) -> None:
+    worker.begins.clear()
     created = ada.run("ada/echo", seconds=30)
     url = f"/v1/predictions/{created['id']}"
-    eventually(lambda: ada.http.get(url).json()["status"] == "processing")
-    assert "waiting_for" not in ada.http.get(url).json()
+    eventually(lambda: ada.http.get(url).json()["waiting_for"] == {"what": "model", "name": "ada/echo"})
     model = {"version": created["version"], "model": "ada/echo"}
     worker.publish_models({**model, "state": "loading"})
     loading = {"what": "model", "name": "ada/echo", "worker": "cpu@testhost", "state": "loading"}
@@ -134,7 +134,50 @@ def test_a_prediction_says_what_keeps_it_from_running(ada: Person, echo, worker)
     coming = {**loading, "state": "downloading", "bytes": 750, "total_bytes": 1_000, "percent": 75}
     eventually(lambda: ada.http.get(url).json().get("waiting_for") == coming)
     worker.publish_models({"version": created["version"], "model": "ada/echo", "state": "ready"})
+    behind = {"what": "batch", "name": "ada/echo"}
+    eventually(lambda: ada.http.get(url).json().get("waiting_for") == behind)
+    claimed = ada.http.get(url)
+    assert (claimed.json()["status"], claimed.json()["started_at"]) == ("starting", None)
+    worker.begins.set()
     eventually(lambda: "waiting_for" not in ada.http.get(url).json())
+    begun = ada.http.get(url)
+    assert begun.json()["status"] == "processing"
+    assert begun.json()["started_at"]
+    assert begun.headers["etag"] != claimed.headers["etag"]
     waiting = ada.http.get(f"/v1/predictions/{ada.run('ada/echo', text='behind it')['id']}").json()
     assert waiting["waiting_for"] == {"what": "queue", "name": "cpu"}
     ada.http.post(f"{url}/cancel")
+
+
+def test_what_a_worker_has_claimed_and_not_begun_is_starting_in_lists_and_counts(
+    ada: Person, echo, worker
+) -> None:
+    def listed(status: str) -> list[str]:
+        page = ada.http.get("/v1/predictions", params={"status": status}).json()
+        return [each["id"] for each in page["results"] if each["status"] == status]
+
+    def counts() -> tuple[int, int, int]:
+        platform = ada.http.get("/status").json()
+        return platform["waiting"], platform["claimed"], platform["running"]
+
+    worker.begins.clear()
+    prediction = ada.run("ada/echo", seconds=30)
+    eventually(lambda: counts() == (0, 1, 0))
+    assert (listed("starting"), listed("processing")) == ([prediction["id"]], [])
+    worker.begins.set()
+    eventually(lambda: counts() == (0, 0, 1))
+    assert (listed("starting"), listed("processing")) == ([], [prediction["id"]])
+    ada.http.post(f"/v1/predictions/{prediction['id']}/cancel")
+
+
+def test_all_that_is_starting_is_canceled_with_what_a_worker_has_not_begun(ada: Person, echo, worker) -> None:
+    def cancel(status: str) -> list[str]:
+        answer = ada.http.post("/v1/predictions/cancel", json={"status": status})
+        return list(answer.json()["canceled"])
+
+    worker.begins.clear()
+    claimed = ada.run("ada/echo", text="x")["id"]
+    eventually(lambda: ada.http.get(f"/v1/predictions/{claimed}").json()["waiting_for"]["what"] == "model")
+    assert (cancel("processing"), cancel("starting")) == ([], [claimed])
+    worker.begins.set()
+    eventually(lambda: ada.http.get(f"/v1/predictions/{claimed}").json()["status"] == "canceled")

@@ -220,6 +220,21 @@ def test_events_of_ones_own_predictions_cross_processes(
         theirs.receive("event", seconds=0.5)
 
 
+def test_processing_is_sent_when_the_model_begins(api: Server, ada: Person, echo, worker, dial) -> None:
+    worker.begins.clear()
+    client = dial(api, ada)
+    client.send(type="subscribe", topics=["status"])
+    client.receive("subscribed")
+    prediction = ada.run("ada/echo", text="x")
+    url = prediction["urls"]["get"]
+    eventually(lambda: ada.http.get(url).json()["waiting_for"]["what"] == "model")
+    assert client.receive("event")["data"]["status"] == "starting"
+    with pytest.raises(TimeoutError):
+        client.receive("event", seconds=0.5)
+    worker.begins.set()
+    assert [client.receive("event")["data"]["status"] for _ in range(2)] == ["processing", "succeeded"]
+
+
 def test_unsubscribed_topics_are_silent(api: Server, ada: Person, echo, worker, dial) -> None:
     client = dial(api, ada)
     client.send(type="subscribe", topics=["status", "queue"])

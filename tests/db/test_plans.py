@@ -24,7 +24,7 @@ NOW = datetime.now(UTC)
 CLAIM = {"worker": uuid4(), "capacity": "{}"}
 IDS = [f"1{n:025}" for n in range(1, 65)]
 LOOKS: dict[str, tuple[TextClause, dict[str, Any], set[str]]] = {
-    "a claim by ids": (claims.BY_IDS, {**CLAIM, "ids": IDS, "with_start_webhook": False}, {"pkey"}),
+    "a claim by ids": (claims.BY_IDS, {**CLAIM, "ids": IDS}, {"pkey"}),
     "what still waits of them": (claims.STILL_WAITING, {"ids": IDS}, {"pkey"}),
     "the first of everybody": (
         turns.IN_TURN,

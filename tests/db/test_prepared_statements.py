@@ -21,7 +21,7 @@ KEPT = text(
     " 'lovage_%'"
 )
 NOBODY = "0" * 26
-CLAIM = {"worker": uuid4(), "with_start_webhook": False, "capacity": "{}"}
+CLAIM = {"worker": uuid4(), "capacity": "{}"}
 BY_KEY = (
     (table.GET.for_one, {"id": NOBODY}),
     (table.FINISH.for_one, {"id": NOBODY, "rows": "[]"}),
@@ -102,7 +102,7 @@ def test_every_kept_statement_takes_what_it_is_given(one: Database) -> None:
     for ids in ([], [NOBODY], [NOBODY, "1" * 26]):
         with one.autocommit() as statement:
             assert table.get(statement, ids) == {}
-            assert claims.by_ids(statement, ids, uuid4(), {}, with_start_webhook=False) == []
+            assert claims.by_ids(statement, ids, uuid4(), {}) == []
             assert table.insert(statement, []) == []
             assert table.finish(statement, [{"id": one_id} for one_id in ids]) == []
 
@@ -132,7 +132,7 @@ def test_after_a_statement_that_failed_the_next_is_answered(one: Database) -> No
     with one.autocommit() as statement:
         table.get(statement, [NOBODY])
         with pytest.raises(psycopg2.DataError):
-            claims.by_ids(statement, [NOBODY], "no uuid", {}, with_start_webhook=False)  # type: ignore[arg-type]
+            claims.by_ids(statement, [NOBODY], "no uuid", {})  # type: ignore[arg-type]
         assert table.get(statement, [NOBODY]) == {}
     with one.autocommit() as statement:
         assert table.get(statement, [NOBODY]) == {}

@@ -47,6 +47,11 @@ class Nvml:
     def nvmlDeviceGetCudaComputeCapability(self, handle: int) -> tuple[int, int]:
         return 9, 0
 
+    def nvmlDeviceGetUtilizationRates(self, handle: int) -> Any:
+        if handle:
+            raise self.NVMLError("Not Supported")
+        return SimpleNamespace(gpu=30, memory=5)
+
     def nvmlSystemGetDriverVersion(self) -> str:
         return "570.1"
 
@@ -59,7 +64,8 @@ def visible(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 def test_nvidias_devices_are_described() -> None:
     [first, second] = devices.detect_cuda(Nvml(), CUDA_BUILD)
-    assert first == Device("cuda", 0, "NVIDIA Test 0", True, "", 80_000, 70_000, "9.0", "570.1")
+    assert first == Device("cuda", 0, "NVIDIA Test 0", True, "", 80_000, 70_000, "9.0", "570.1", 0.3)
+    assert second.busy is None, "a part of a device does not tell"
     assert (second.id, second.torch_device) == ("cuda:1", "cuda:1")
 
 
@@ -89,6 +95,7 @@ def amd(folder: Path) -> tuple[Path, Path]:
     card.mkdir(parents=True)
     (card / "mem_info_vram_total").write_text("1000")
     (card / "mem_info_vram_used").write_text("400")
+    (card / "gpu_busy_percent").write_text("75")
     return folder / "nodes", folder / "drm"
 
 
@@ -96,7 +103,7 @@ def test_amds_devices_come_from_the_kernel(tmp_path: Path) -> None:
     nodes, cards = amd(tmp_path)
     [device] = devices.detect_rocm(nodes, cards, {"hip": "6.4"})
     assert (device.capability, device.total_bytes, device.free_bytes) == ("gfx942", 1000, 600)
-    assert (device.id, device.torch_device) == ("rocm:0", "cuda:0")
+    assert (device.id, device.torch_device, device.busy) == ("rocm:0", "cuda:0", 0.75)
     assert "not built for ROCm" in devices.detect_rocm(nodes, cards, {})[0].reason
 
 

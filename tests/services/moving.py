@@ -11,7 +11,7 @@ from app.db import workers
 from app.domain.predictions import Prediction, Status
 from app.domain.workers import NewWorker
 from app.json_text import JsonText
-from app.services.predictions.attempts import Ending
+from app.services.predictions.attempts import Ending, ProgressUpdate
 
 
 def accepted(core: Core, **more: Any) -> Prediction:
@@ -43,6 +43,13 @@ def claimed(core: Core, worker: UUID, **more: Any) -> Prediction:
     """One running prediction of this worker."""
     [prediction] = claim(core, worker, accepted(core, **more).id)
     return prediction
+
+
+def begin(core: Core, prediction: Prediction, **more: Any) -> None:
+    """Its model has it in hand."""
+    assert prediction.worker is not None
+    fence = prediction.id, prediction.attempt, prediction.worker
+    assert core.lifecycle.save_progress([ProgressUpdate(*fence, begun=True, **more)]) == [True]
 
 
 def claim(core: Core, worker: UUID, *ids: str) -> list[Prediction]:

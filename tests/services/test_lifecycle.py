@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import orjson
 import pytest
-from moving import accepted, claim, claimed, ending, living_worker, now, row
+from moving import accepted, begin, claim, claimed, ending, living_worker, now, row
 from sqlalchemy import select, text
 
 from app.composition_core import Core
@@ -42,12 +42,10 @@ def test_a_prediction_is_claimed_once(core: Core) -> None:
     assert claim(core, second, waiting.id) == []
 
 
-@pytest.mark.parametrize("webhook", [None, HOOK], ids=["no webhook", "a webhook for the start"])
-def test_of_a_version_no_more_are_claimed_than_there_is_capacity_for(core: Core, webhook: str | None) -> None:
+def test_of_a_version_no_more_are_claimed_than_there_is_capacity_for(core: Core) -> None:
     """The oldest first; the others are named, for when there is more."""
-    events = {"webhook": webhook, "webhook_events": ["start"] if webhook else None}
-    heavy = sorted(accepted(core, version_id="h" * 64, **events).id for _ in range(3))
-    light = [accepted(core, version_id="l" * 64, **events).id for _ in range(3)]
+    heavy = sorted(accepted(core, version_id="h" * 64).id for _ in range(3))
+    light = [accepted(core, version_id="l" * 64).id for _ in range(3)]
     taken = claimed(core, living_worker(core), version_id="h" * 64).id
     got = core.lifecycle.claim([*heavy, *light, taken], living_worker(core), {"h" * 64: 2, "x": 0})
     assert {each.id for each in got.predictions} == {*heavy[:2], *light}
@@ -56,16 +54,6 @@ def test_of_a_version_no_more_are_claimed_than_there_is_capacity_for(core: Core,
     assert (again.predictions, deferred_ids(again)) == ([], heavy[2:])
     [last] = core.lifecycle.claim(heavy[2:], living_worker(core), {"h" * 64: 1}).predictions
     assert last.id == heavy[2]
-    assert len(outbox(core, last.id)) == bool(webhook)
-
-
-def test_webhooks_for_the_start_share_a_versions_capacity_with_those_without(core: Core) -> None:
-    plain = [accepted(core).id for _ in range(2)]
-    told = sorted(accepted(core, webhook=HOOK, webhook_events=["start"]).id for _ in range(3))
-    got = core.lifecycle.claim([*told, *plain], living_worker(core), {"v" * 64: 3})
-    assert {each.id for each in got.predictions} == {*plain, told[0]}
-    assert deferred_ids(got) == told[1:]
-    assert [len(outbox(core, prediction_id)) for prediction_id in told] == [1, 0, 0]
 
 
 def test_a_claim_leaves_a_locked_row_to_whoever_has_it(core: Core) -> None:
@@ -206,7 +194,7 @@ def next_ids(core: Core, most: int, *queues: str) -> list[str]:
 def test_a_look_finds_the_first_of_everybody_whatever_waits_before_them(core: Core) -> None:
     flood, bob = str(uuid4()), str(uuid4())
     first = core.lifecycle.accept([row(user_id=flood) for _ in range(50)])
-    nobodys = [accepted(core).id for _ in range(3)]
+    nobodys = sorted(accepted(core).id for _ in range(3))  # of one millisecond in any order
     bobs = [accepted(core, user_id=bob, priority=band).id for band in (1, 2)]
     light = accepted(core, user_id=flood, version_id="l" * 64).id
     accepted(core, user_id=bob, queue="cuda")
@@ -229,12 +217,10 @@ def test_the_events_that_were_asked_for_are_in_the_outbox(core: Core) -> None:
         core, living_worker(core), webhook=HOOK, webhook_events=["start", "output", "completed"]
     )
     assert running.worker
+    assert outbox(core, running.id) == [], "it is claimed, and its model has not begun it"
+    events = ("start", "output", "logs")
     core.lifecycle.save_progress(
-        [
-            ProgressUpdate(
-                running.id, 1, running.worker, ["a"], "log", webhook_events=("output", "logs"), number=7
-            )
-        ]
+        [ProgressUpdate(running.id, 1, running.worker, ["a"], "log", webhook_events=events, number=7)]
     )
     core.lifecycle.finish([ending(running, output=["a"])])
     bodies = {each.id: orjson.loads(each.body) for each in outbox(core, running.id)}
@@ -261,6 +247,49 @@ def test_a_run_that_was_too_short_for_an_output_event_sends_it_with_its_end(core
     core.lifecycle.finish([ending(running, output=["a"], owes_output=True)])
     sent = {one.event: orjson.loads(one.body)["output"] for one in outbox(core, running.id)}
     assert sent == {"output": ["a"], "completed": ["a"]}
+
+
+def test_a_run_that_was_too_short_for_a_start_event_sends_it_with_its_end_as_it_was_then(core: Core) -> None:
+    running = claimed(core, living_worker(core), webhook=HOOK, webhook_events=["start", "completed"])
+    core.lifecycle.finish([ending(running, output=["a"], logs="said", owes_start=True)])
+    bodies = {one.event: orjson.loads(one.body) for one in outbox(core, running.id)}
+    assert set(bodies) == {"start", "completed"}
+    start = bodies["start"]
+    shown = [start[name] for name in ("status", "output", "logs", "metrics", "completed_at")]
+    assert shown == ["starting", None, "", {}, None]
+    assert (start["input"], bool(start["started_at"])) == (running.input, True)
+
+
+def test_a_start_is_sent_once_however_often_it_is_owed(core: Core) -> None:
+    running = claimed(core, living_worker(core), webhook=HOOK, webhook_events=["start"])
+    begin(core, running, webhook_events=("start",))
+    core.lifecycle.finish([ending(running, owes_start=True)])
+    assert [(one.event, orjson.loads(one.body)["completed_at"]) for one in outbox(core, running.id)] == [
+        ("start", None)
+    ]
+
+
+def test_a_claimed_prediction_is_starting_until_its_model_begins_it_and_again_when_it_waits(
+    core: Core,
+) -> None:
+    running = claimed(core, living_worker(core))
+    assert running.worker
+    assert (running.status, running.shown_status) == (Status.PROCESSING, Status.STARTING)
+    core.lifecycle.save_progress(
+        [ProgressUpdate(running.id, 1, running.worker, logs="installs its packages")]
+    )
+    assert now(core, running).shown_status is Status.STARTING
+    begin(core, running)
+    assert now(core, running).shown_status is Status.PROCESSING
+    core.lifecycle.save_progress([ProgressUpdate(running.id, 1, running.worker, progress={"done": 1})])
+    begin(core, running)
+    assert now(core, running).progress == {"done": 1}, "what is known is kept"
+    core.lifecycle.hand_back([HandBack(running.id, 1, running.worker)])
+    assert now(core, running).shown_status is Status.STARTING
+    [again] = claim(core, living_worker(core), running.id)
+    assert again.shown_status is Status.STARTING
+    core.lifecycle.finish([ending(again)])
+    assert now(core, running).shown_status is Status.SUCCEEDED
 
 
 def test_a_move_that_fails_leaves_no_webhook(core: Core) -> None:

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID, uuid4
 
 import pytest
-from moving import accepted, claimed, living_worker
+from moving import accepted, begin, claimed, living_worker
 
 from app.composition_core import Core
 from app.domain.errors import InvalidRequest
@@ -41,6 +41,7 @@ async def test_pages_can_be_narrowed_and_refuse_foreign_cursors(core: Core, list
     caller = somebody(uuid4())
     accepted(core, user_id=str(caller.user_id))
     running = claimed(core, living_worker(core), user_id=str(caller.user_id), model="demo/other")
+    begin(core, running)
     for narrowed in (Narrowed(status="processing"), Narrowed(model="demo/other")):
         page = await listing.page(caller, narrowed)
         assert [one.prediction.id for one in page.results] == [running.id]
@@ -48,3 +49,22 @@ async def test_pages_can_be_narrowed_and_refuse_foreign_cursors(core: Core, list
     for garbage in ("garbage", "", "é", "YWFhYQ"):
         with pytest.raises(InvalidRequest):
             await listing.page(caller, Narrowed(), cursor=garbage)
+
+
+@pytest.mark.parametrize("whose", [None, "*"], ids=["one's own", "everybody's"])
+async def test_what_no_model_has_begun_is_listed_as_starting(
+    core: Core, listing: PredictionList, whose: str | None
+) -> None:
+    caller = Principal(uuid4(), "ada", frozenset({"predict", "admin"}), is_admin=True)
+    waiting = accepted(core, user_id=str(caller.user_id))
+    held, running = (claimed(core, living_worker(core), user_id=str(caller.user_id)) for _ in range(2))
+    begin(core, running)
+
+    async def listed(status: str) -> list[str]:
+        page = await listing.page(caller, Narrowed(user=whose, status=status))
+        assert {each.prediction.shown_status.value for each in page.results} <= {status}
+        return sorted(each.prediction.id for each in page.results)
+
+    assert await listed("starting") == sorted([waiting.id, held.id])
+    assert await listed("processing") == [running.id]
+    assert await listed("succeeded") == []

@@ -83,7 +83,9 @@ def test_what_ran_is_counted_phase_by_phase(
     assert after[("lovage_worker_slots",)] == 16
     assert after[("lovage_disk_free_bytes", "models")] > 0
     assert after[("lovage_disk_free_bytes", "storage")] > 0, "it is made at the first output"
-    assert after[("lovage_device_free_bytes", "cpu")] > 0
+    assert 0 < after[("lovage_device_free_bytes", "cpu")] < after[("lovage_device_total_bytes", "cpu")]
+    assert 0 <= after[("lovage_device_busy_share", "cpu")] <= 1
+    assert grown("lovage_model_cache_total", "hit") + grown("lovage_model_cache_total", "miss") == 3
 
     def cpu_seconds() -> list[float]:
         read = values(httpx.get(f"{url}/metrics").text)

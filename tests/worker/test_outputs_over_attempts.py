@@ -23,7 +23,7 @@ from app.services.predictions.attempts import HandBack, ProgressUpdate
 from app.storage.memory import MemoryStorage
 from app.storage.signing import UrlSigner
 from app.worker.outputs import Outputs
-from app.worker.run import GENERATIONS, Run
+from app.worker.run import GENERATIONS, Run, take_progress
 
 PIECES = ["ab", "cd", "ef", "gh"]
 STREAM = {"text": "".join(PIECES), "chunks": 4}
@@ -114,10 +114,10 @@ def test_pieces_that_are_objects_are_progress_and_those_from_a_file_on_come_at_t
     run = running(webhook="http://x.test", webhook_events=["output"])
     shown = [run.on_event(Chunk(data)) for data in ({"step": 1}, "text", file_out("a.png"), "behind")]
     assert [frame.number if frame else None for frame in shown] == [0, 1, None, None]
-    update = run.progress_update()
+    update = take_progress(run)
     assert update is not None
     assert (update.output, update.webhook_events) == ([{"step": 1}, "text"], ("output",))
-    assert run.progress_update() is None
+    assert take_progress(run) is None
     run.on_event(Finished([]))
     assert run.output == [{"step": 1}, "text", file_out("a.png"), "behind"], "what was streamed, and no other"
 
@@ -133,7 +133,7 @@ def test_a_run_too_short_for_an_event_of_its_output_owes_one_where_it_was_asked_
 def test_a_run_whose_output_was_sent_on_the_way_owes_none() -> None:
     run = running(webhook="http://x.test", webhook_events=["output"])
     run.on_event(Chunk("a"))
-    assert run.progress_update() is not None
+    assert take_progress(run) is not None
     run.on_event(Finished([]))
     assert run.as_ending(JsonText.from_value(["a"])).owes_output is False
 

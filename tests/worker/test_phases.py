@@ -1,18 +1,15 @@
 """Where a prediction's time goes: every second of it in the phase that spent it, and none left out."""
 
-import secrets
 import time
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from accepting import accept, row
+from accepting import accept, add_version, row
 from waiting import eventually
 
 from app.db import predictions as table
-from app.db.tables import ModelRow, VersionRow
 from app.domain.phases import PHASES
-from app.runtimes import registry
 from app.runtimes.demo import demo_minilm_folder
 
 SLACK = 0.5  # seconds that a busy machine may take for what costs milliseconds
@@ -52,25 +49,6 @@ def working(parts: SimpleNamespace) -> SimpleNamespace:
     return parts
 
 
-def add_version(parts: SimpleNamespace, runtime: str, source: str = "none", **config: Any) -> str:
-    spec = next(spec for spec in registry.specs() if spec.name == runtime)
-    version = secrets.token_hex(32)  # the engine, which all tests share, has never loaded it
-    with parts.core.database.unit() as session:
-        [model] = session.query(ModelRow).all()
-        row = VersionRow(
-            id=version,
-            model_id=model.id,
-            source=source,
-            runtime=runtime,
-            config=config,
-            input_schema=spec.input_schema(""),
-            output_schema=spec.outputs[""],
-            streams=spec.streams,
-        )
-        session.add(row)
-    return version
-
-
 def test_a_plain_answer_is_accounted_for(working: SimpleNamespace) -> None:
     for metrics in run(working, working.version, *({"text": f"t{n}"} for n in range(20))):
         assert metrics["device"] == "cpu"
@@ -82,7 +60,7 @@ def test_a_plain_answer_is_accounted_for(working: SimpleNamespace) -> None:
 def test_running_streaming_and_waiting_for_the_batch_are_distinguished(working: SimpleNamespace) -> None:
     [first] = accept(working, {"text": "abc", "chunks": 3, "seconds": 0.6})
     working.intake.on_message(first)
-    eventually(lambda: shown(working, [first])[0]["status"] == "processing", 60)
+    eventually(lambda: [run.in_batch for run in working.in_flight.list_all()] == [True], 60)
     [behind] = run(working, working.version, {"text": "x", "seconds": 0.2})
     streamed = shown(working, [first])[0]["metrics"]
     assert_adds_up(streamed)

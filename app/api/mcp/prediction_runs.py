@@ -89,7 +89,7 @@ async def _report_steps(call: ToolCall, prediction: Prediction) -> None:
         while not (await asyncio.wait({end}, timeout=LOOK_SECONDS))[0]:
             now = await call.services.follower.glance(prediction.id)
             steps = now.progress or {}
-            message = f"{now.status.value} {steps.get('done', '')}".strip()
+            message = f"{now.shown_status.value} {steps.get('done', '')}".strip()
             if message != former:
                 former, step = message, max(step + 0.001, float(steps.get("done") or 0))
                 await call.report(step, steps.get("total"), message)

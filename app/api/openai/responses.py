@@ -193,7 +193,7 @@ async def _earlier(call: Call, response_id: str | None) -> list[dict[str, Any]]:
         return []
     stored, prediction = await _stored(call.request, response_id)
     if prediction.status is not Status.SUCCEEDED:
-        raise refused("previous_response_id", f"is a response that is {STATUSES[prediction.status]}")
+        raise refused("previous_response_id", f"is a response that is {STATUSES[prediction.shown_status]}")
     values = await _input(stored, prediction)
     _, turns = without_instructions(with_pictures(values), kept_of(prediction).get("instructions", 0))
     whole = await stored.services.follower.load(with_data(prediction))
@@ -260,7 +260,7 @@ def response_as_json(
 
 def ending_of(prediction: Prediction) -> dict[str, Any]:
     """Its status, and what goes with it."""
-    status: str = STATUSES[prediction.status]
+    status: str = STATUSES[prediction.shown_status]
     error: dict[str, Any] | None = None
     details: dict[str, Any] | None = None
     usage: dict[str, Any] | None = None

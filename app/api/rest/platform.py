@@ -98,7 +98,9 @@ class WorkerOut(BaseModel):
 
 
 class StatusOut(BaseModel):
-    """What the fleet is doing. `features`: the parts of the API, and whether they are on. `queues`, `workers`
+    """What the fleet is doing. Predictions are `waiting` in queues, `claimed` by a worker that loads their
+    model or has others in hand, or `running`. `features`: the parts of the API, and whether they are on.
+    `queues`, `workers`
     and `backends` (their states, by name) are for operators: a credential with the scope admin."""
 
     version: str
@@ -106,6 +108,7 @@ class StatusOut(BaseModel):
     devices: dict[str, int]
     features: dict[str, bool]
     waiting: int
+    claimed: int
     running: int
     models_loaded: int
     queues: list[QueueOut] | None = None
@@ -238,6 +241,7 @@ async def status(request: Request, services: ServicesDep) -> StatusOut:
         devices=_devices(live),
         features=request.app.state.features,
         waiting=census.waiting,
+        claimed=census.claimed,
         running=census.running,
         models_loaded=sum(len(worker.loaded_models) for worker in live),
         queues=[_queue(count) for count in census.queues] if operator else None,

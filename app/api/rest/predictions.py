@@ -300,8 +300,9 @@ async def get_prediction(request: Request, prediction_id: str) -> Response:
     administrators, anybody's.
 
     While it waits, `queue` says how many are before it and when it is likely to start, and `Retry-After` when
-    to ask again; `waiting_for` says what keeps it from running: its queue, or a worker that downloads or
-    loads its model.
+    to ask again; `waiting_for` says what keeps it from running: its queue, or, once a worker has claimed it,
+    its model, which is downloaded or loaded there, or its batch. It is `processing` when its model has it in
+    hand.
     """
     services, caller = services_of(request), await caller_of(request)
     caller.need("predict")
@@ -331,7 +332,7 @@ def etag(prediction: Prediction) -> str:
     """Changes with anything that its owner can see change, but for its position in the queue and the age of
     its links."""
     seen = (
-        prediction.status,
+        prediction.shown_status,
         prediction.attempt,
         prediction.cancel_requested,
         len(prediction.logs),

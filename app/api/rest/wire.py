@@ -68,12 +68,13 @@ class QueuePlaceOut(BaseModel):
 
 
 class WaitingForOut(BaseModel):
-    """What keeps a prediction from running, as of some seconds ago: the queue of this name, or the model,
-    which this worker is downloading, or loading from its disk. `bytes` of some `total_bytes` are there: exact
+    """What keeps a prediction from running, as of some seconds ago: the queue of this name, or, once a worker
+    has claimed it, the model, which this worker is downloading, or loading from its disk, or a batch of the
+    model, which is ready and has others in hand. `bytes` of some `total_bytes` are there: exact
     for a download, by an estimate of the memory that it will take while it is loaded on a processor; absent
     where it is not known."""
 
-    what: Literal["queue", "model"]
+    what: Literal["queue", "model", "batch"]
     name: str
     worker: str | None = left_out()
     state: Literal["downloading", "loading"] | None = left_out()

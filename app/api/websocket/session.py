@@ -145,7 +145,8 @@ class Session:
             await self._write_status(prediction, message.request_id, more)
             return
         census = await run_sync(self._services.health.census)
-        platform = {"live_workers": len(census.workers), "waiting": census.waiting, "running": census.running}
+        counts = {"waiting": census.waiting, "claimed": census.claimed, "running": census.running}
+        platform = {"live_workers": len(census.workers), **counts}
         await self.outgoing.write(wire.StatusOut(request_id=message.request_id, platform=platform))
 
     async def _own(self, prediction_id: str) -> Prediction:

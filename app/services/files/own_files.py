@@ -44,7 +44,9 @@ def own_files(schema: dict[str, Any], inputs: dict[str, Any]) -> list[tuple[str,
     """(input name, file id) of every uploaded file that the inputs name."""
     files_named = []
     for name, field in schema.get("properties", {}).items():
-        value = inputs.get(name) if takes_files(field) else None
+        if not takes_files(field):
+            continue
+        value = inputs.get(name)
         for text in value if isinstance(value, list) else [value]:
             with suppress(ValueError):  # no URL at all
                 if isinstance(text, str) and (file_id := own_file(text)):

@@ -104,6 +104,7 @@ class Fleet:
         self._turns: Counter[str] = Counter()
         # Models that are on their way, by incarnation of a worker and version; its name is among the values.
         self._coming: dict[tuple[UUID, str], dict[str, Any]] = {}
+        self._ready: set[tuple[UUID, str]] = set()
         self._read_at = float("-inf")
         self._reading: asyncio.Future[None] | None = None
 
@@ -159,19 +160,27 @@ class Fleet:
             for model in worker.models
             if model.get("state") in COMING
         }
+        self._ready = {
+            (worker.id, str(model["version"]))
+            for worker in rows
+            for model in worker.models
+            if model.get("state") == "ready"
+        }
         return [replace(worker, waiting=count.waiting) for worker, count in zip(live, counts, strict=True)]
 
     async def waiting_for(self, prediction: Prediction) -> dict[str, Any] | None:
-        """What keeps a prediction from running: its queue, or its model, which a worker is downloading or
-        loading, as of the last reading. None: nothing that is known here."""
-        if prediction.status is Status.STARTING:
-            return {"what": "queue", "name": prediction.queue}
-        if prediction.status is not Status.PROCESSING or prediction.progress or prediction.worker is None:
+        """What keeps a prediction from running, as of the last reading: its queue; its model, which the
+        worker that claimed it downloads or loads; or its batch, where the model is ready. None: it runs or
+        has ended."""
+        if prediction.shown_status is not Status.STARTING:
             return None
+        if prediction.worker is None:
+            return {"what": "queue", "name": prediction.queue}
         with suppress(Unavailable):  # it is a courtesy
             await self.refresh()
-        coming = self._coming.get((prediction.worker, prediction.version_id))
-        return {"what": "model", "name": prediction.model, **coming} if coming else None
+        claimed = prediction.worker, prediction.version_id
+        what = "batch" if claimed in self._ready else "model"
+        return {"what": what, "name": prediction.model, **self._coming.get(claimed, {})}
 
     async def able(self, config: dict[str, Any]) -> list[str]:
         """The live workers, by their pinned queues, that could run a version of this configuration."""

@@ -35,10 +35,12 @@ class Readiness:
 
 @dataclass(frozen=True, slots=True)
 class Census:
-    """What the fleet holds: the live workers, each queue in which anything waits, how many run."""
+    """What the fleet holds: the live workers, each queue in which anything waits, how many workers have
+    `claimed` that no model has begun, how many run."""
 
     workers: list[Worker]
     queues: list[QueueCount]
+    claimed: int
     running: int
 
     @property
@@ -88,9 +90,10 @@ class Health:
     def census(self) -> Census:
         """As it is now. With hundreds of thousands that wait, the queues' lengths may be some seconds old."""
         with self._database.unit() as session:
-            live, running = workers.live(session, self._dead_after), queue_counts.running(session)
+            live = workers.live(session, self._dead_after)
+            held, claimed = queue_counts.running(session), queue_counts.claimed(session)
             queues = self._queues if time.monotonic() < self._counted_until else self._count(session)
-        return Census(live, queues, running)
+        return Census(live, queues, claimed, max(0, held - claimed))
 
     def _count(self, session: Session) -> list[QueueCount]:
         began = time.monotonic()

@@ -30,8 +30,8 @@ class Notifier:
         self.notify([(prediction.id, prediction.queue) for prediction in predictions])
         self._events.state_changes(_changes(predictions), soon=True)
 
-    def claimed(self, predictions: Sequence[Prediction]) -> None:
-        """A worker runs them; it will also publish their end."""
+    def begun(self, predictions: Sequence[Prediction]) -> None:
+        """Their model has begun them; their worker will also publish their end."""
         self._events.state_changes(_changes(predictions))
 
     def notify(self, pairs: Sequence[tuple[str, str]]) -> None:

@@ -16,8 +16,8 @@ FREE_WORKER = "its worker had not begun it, and another one was free"
 @dataclass(frozen=True, slots=True)
 class ProgressUpdate:
     """What a running prediction has produced so far: whole new values, or None for what did not change.
-    `generation` is the output's. `webhook_events` lists those that are due for it. An output of more than
-    INLINE_BYTES is not written before the end."""
+    `begun`: its model has it in hand. `generation` is the output's. `webhook_events` lists those that are due
+    for it. An output of more than INLINE_BYTES is not written before the end."""
 
     id: str
     attempt: int
@@ -25,6 +25,7 @@ class ProgressUpdate:
     output: Any = None
     logs: str | None = None
     progress: dict[str, int] | None = None
+    begun: bool = False
     generation: int | None = None
     webhook_events: tuple[str, ...] = ()
     number: int = 0  # distinguishes the webhooks of one prediction
@@ -36,7 +37,8 @@ class Ending:
     `output_key` the output itself is in the storage, `output_bytes` long, and `output` is what its row says
     of it. `has_webhook`: it may have a webhook, which must be written with it; without any, a group of ends
     is one statement. `keeps_progress`: its output and logs are those that the row has. `file_bytes`: of
-    the files that the output names. `owes_output`: an event of its output was asked for and none was sent."""
+    the files that the output names. `owes_start`, `owes_output`: an event of its beginning, of its output,
+    was asked for and none was sent."""
 
     id: str
     attempt: int
@@ -54,6 +56,7 @@ class Ending:
     output_key: str | None = None
     keeps_progress: bool = False
     file_bytes: int | None = None
+    owes_start: bool = False
     owes_output: bool = False
 
 

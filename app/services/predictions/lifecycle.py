@@ -6,7 +6,6 @@ All methods take groups and are synchronous; callers coalesce. A late or repeate
 logged.
 """
 
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -86,7 +85,7 @@ class Lifecycle:
         with self._database.autocommit() as statement:
             created = table.insert(statement, rows, worker)
         metrics.tally(metrics.ACCEPTED, (prediction.source for prediction in created))
-        (self._notifier.claimed if worker else self._notifier.accepted)(created)
+        (self._notifier.begun if worker else self._notifier.accepted)(created)
         return {prediction.id: prediction for prediction in created}
 
     def claim(
@@ -97,31 +96,20 @@ class Lifecycle:
         paused: Collection[str] = (),
     ) -> Claimed:
         """`starting -> processing` for those that still wait, of a version no more than `capacity` says (as
-        in db/claims.py), and none out of queues that are paused.
-
-        One statement for all without a webhook for their start, which is nearly always everybody. Raises
-        Unavailable.
+        in db/claims.py), and none out of queues that are paused. Callers see them as `starting` until
+        `begin`. Raises Unavailable.
         """
         limits = {version: more for version, more in capacity.items() if more < len(ids)}
         with self._database.autocommit() as statement:
-            claimed = claims.by_ids(statement, ids, worker, limits, with_start_webhook=False, paused=paused)
+            claimed = claims.by_ids(statement, ids, worker, limits, paused)
             missing = set(ids).difference(prediction.id for prediction in claimed)
-            waiting = claims.still_waiting(statement, list(missing), paused) if missing else []
-        if with_webhook := [each.id for each in waiting if each.wants_start]:
-            claimed += self._claim_with_webhook(with_webhook, worker, _less(limits, claimed))
-        self._notifier.claimed(claimed)
-        missing.difference_update(prediction.id for prediction in claimed)
-        full = [each for each in waiting if each.version_id in limits and each.id in missing]
-        return Claimed(claimed, full)
+            waiting = claims.still_waiting(statement, list(missing), paused) if missing and limits else []
+        return Claimed(claimed, [each for each in waiting if each.version_id in limits])
 
-    def _claim_with_webhook(
-        self, ids: Sequence[str], worker: UUID, capacity: Mapping[str, int]
-    ) -> list[Prediction]:
-        with self._database.unit() as session:
-            claimed = claims.by_ids(session, ids, worker, capacity, with_start_webhook=True)
-            webhooks = self._outbox.write(session, claimed, "start")
-        self._notifier.deliveries(webhooks)
-        return claimed
+    def begin(self, predictions: Sequence[Prediction]) -> None:
+        """Their model has them in hand, which their callers' subscriptions learn now. Whoever reads the row
+        learns it by `save_progress`."""
+        self._notifier.begun(predictions)
 
     def list_waiting(self, ids: Sequence[str], paused: Collection[str] = ()) -> list[Waiting]:
         """Those of the ids that could be claimed, the oldest first. Raises Unavailable."""
@@ -273,12 +261,6 @@ class Lifecycle:
         return removed
 
 
-def _less(capacity: Mapping[str, int], claimed: Sequence[Prediction]) -> dict[str, int]:
-    """What is left of it."""
-    taken = Counter(prediction.version_id for prediction in claimed)
-    return {version: max(0, more - taken[version]) for version, more in capacity.items()}
-
-
 def _row(ending: Ending) -> dict[str, Any]:
     """Its fields by name. Not `asdict`, which copies an output number by number: 0.6 ms for a vector of
     384."""
@@ -296,6 +278,7 @@ def _progress_row(update: ProgressUpdate) -> dict[str, Any]:
         "output": output if output and len(output) <= INLINE_BYTES else None,
         "logs": update.logs,
         "progress": update.progress,
+        "begun": update.begun or output is not None,
     }
 
 

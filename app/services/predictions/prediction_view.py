@@ -53,13 +53,13 @@ class PredictionView:
         any other status for the end. `values` stand for those that are not here; without them these are null
         (logs: empty), and `left_out` names them."""
         base = self.base_for(prediction, base_url)
-        shown = prediction.ended or not as_starting
+        shown, status = prediction.ended or not as_starting, prediction.shown_status
         not_here, others = prediction.not_here, values or {}
         answer: dict[str, Any] = {
             "id": prediction.id,
             "model": prediction.model,
             "version": prediction.version_id,
-            "status": Status.STARTING if as_starting and not prediction.ended else prediction.status,
+            "status": status if shown else Status.STARTING,
             "input": others.get("input") if "input" in not_here else prediction.input,
             "output": None,
             # The reason of a cancel is known before it has worked.
@@ -67,7 +67,7 @@ class PredictionView:
             "logs": prediction.logs,
             "metrics": metrics(prediction),
             "created_at": timestamp(prediction.created_at),
-            "started_at": timestamp(prediction.started_at),
+            "started_at": timestamp(None if status is Status.STARTING else prediction.started_at),
             "completed_at": timestamp(prediction.completed_at),
             "source": prediction.source,
             "data_removed": prediction.data_removed_at is not None,

@@ -139,7 +139,8 @@ def backend(census: Census) -> dict[str, Any]:
 def queues(census: Census) -> dict[str, Any]:
     """What waits and runs."""
     depth = {queue.queue: queue.waiting for queue in census.queues}
-    return {"waiting": census.waiting, "running": census.running, "queues": depth}
+    counts = {"waiting": census.waiting, "claimed": census.claimed, "running": census.running}
+    return {**counts, "queues": depth}
 
 
 def totals(state_changes: dict[str, Any]) -> dict[str, Any]:

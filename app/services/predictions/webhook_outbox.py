@@ -2,6 +2,7 @@
 no sending."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -12,7 +13,7 @@ from app.coalesce import split_groups
 from app.db import deliveries
 from app.db import predictions as table
 from app.domain.errors import StorageFailed
-from app.domain.predictions import Prediction
+from app.domain.predictions import Prediction, Status
 from app.domain.webhooks import EVENTS_OF_ATTEMPT, delivery_id, wants
 from app.services.predictions.attempts import Ending
 from app.services.predictions.prediction_view import PredictionView
@@ -46,13 +47,16 @@ class WebhookOutbox:
     def write_ends(
         self, session: Session, ended: Sequence[Prediction], endings: Sequence[Ending]
     ) -> list[str]:
-        """The same of the ends of attempts, after the event of its output that a short run still owes."""
-        owing, outputs = {ending.id for ending in endings if ending.owes_output}, list[str]()
+        """The same of the ends of attempts, after the events of its beginning and its output that a short run
+        still owes."""
+        starts = {ending.id for ending in endings if ending.owes_start}
+        outputs = {ending.id for ending in endings if ending.owes_output}
+        ids = self.write(session, [each for each in ended if each.id in starts], "start")
         for prediction in ended:
-            if prediction.id in owing:
+            if prediction.id in outputs:
                 number = prediction.attempt * EVENTS_OF_ATTEMPT
-                outputs += self.write(session, [prediction], "output", number)
-        return outputs + self.write(session, ended, "completed")
+                ids += self.write(session, [prediction], "output", number)
+        return ids + self.write(session, ended, "completed")
 
     def _row(self, session: Session, prediction: Prediction, event: str, number: int) -> dict[str, Any]:
         return {
@@ -67,6 +71,7 @@ class WebhookOutbox:
     def _body(self, session: Session, prediction: Prediction, *, as_starting: bool) -> bytes:
         if prediction.left_out and prediction.size <= LONGEST_BODY:
             prediction = table.get(session, [prediction.id])[prediction.id]
+        prediction = _at_its_start(prediction) if as_starting else prediction
         if prediction.not_here and not prediction.left_out:
             try:
                 whole = self._answers.render(prediction, as_starting=as_starting)
@@ -77,3 +82,20 @@ class WebhookOutbox:
             ) as error:  # the move itself is not undone for that: the body says where it is
                 log.warning("webhook_without_values", **prediction.log_names, reason=error.detail)
         return orjson.dumps(self._view.render(prediction, as_starting=as_starting))
+
+
+def _at_its_start(prediction: Prediction) -> Prediction:
+    """As it was when its model began it, though a short run has ended by now."""
+    return replace(
+        prediction,
+        status=Status.PROCESSING,
+        output=None,
+        output_key=None,
+        error=None,
+        error_code=None,
+        logs="",
+        metrics={},
+        progress=prediction.progress or {},
+        completed_at=None,
+        left_out=tuple(name for name in prediction.left_out if name == "input"),
+    )

@@ -2083,8 +2083,9 @@ export interface paths {
          *     administrators, anybody's.
          *
          *     While it waits, `queue` says how many are before it and when it is likely to start, and `Retry-After` when
-         *     to ask again; `waiting_for` says what keeps it from running: its queue, or a worker that downloads or
-         *     loads its model.
+         *     to ask again; `waiting_for` says what keeps it from running: its queue, or, once a worker has claimed it,
+         *     its model, which is downloaded or loaded there, or its batch. It is `processing` when its model has it in
+         *     hand.
          */
         get: operations["predictions.get"];
         put?: never;
@@ -8985,10 +8986,13 @@ export interface components {
         };
         /**
          * StatusOut
-         * @description What the fleet is doing. `features`: the parts of the API, and whether they are on. `queues`, `workers`
+         * @description What the fleet is doing. Predictions are `waiting` in queues, `claimed` by a worker that loads their
+         *     model or has others in hand, or `running`. `features`: the parts of the API, and whether they are on.
+         *     `queues`, `workers`
          *     and `backends` (their states, by name) are for operators: a credential with the scope admin.
          * @example {
          *       "backends": null,
+         *       "claimed": 1,
          *       "devices": {},
          *       "features": {},
          *       "live_workers": 1,
@@ -9029,6 +9033,8 @@ export interface components {
             backends?: {
                 [key: string]: string;
             } | null;
+            /** Claimed */
+            claimed: number;
             /** Devices */
             devices: {
                 [key: string]: number;
@@ -9781,8 +9787,9 @@ export interface components {
         };
         /**
          * WaitingForOut
-         * @description What keeps a prediction from running, as of some seconds ago: the queue of this name, or the model,
-         *     which this worker is downloading, or loading from its disk. `bytes` of some `total_bytes` are there: exact
+         * @description What keeps a prediction from running, as of some seconds ago: the queue of this name, or, once a worker
+         *     has claimed it, the model, which this worker is downloading, or loading from its disk, or a batch of the
+         *     model, which is ready and has others in hand. `bytes` of some `total_bytes` are there: exact
          *     for a download, by an estimate of the memory that it will take while it is loaded on a processor; absent
          *     where it is not known.
          */
@@ -9801,7 +9808,7 @@ export interface components {
              * What
              * @enum {string}
              */
-            what: "queue" | "model";
+            what: "queue" | "model" | "batch";
             /** Worker */
             worker?: string | null;
         };

@@ -48,7 +48,7 @@ function Figures({ status }: { status: StatusOut }) {
     ["workers alive", count(status.live_workers)],
     ["models loaded", count(status.models_loaded)],
     ["running", count(status.running)],
-    ["waiting", count(status.waiting)],
+    ["waiting", count(status.waiting + status.claimed)],
   ];
   return (
     <dl className="grid grid-cols-2 gap-3 sm:grid-cols-4">

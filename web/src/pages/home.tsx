@@ -76,14 +76,14 @@ function PlatformLine() {
     refetchInterval: 10_000,
   });
   if (!status.data) return null;
-  const { live_workers, waiting, running, models_loaded, devices } = status.data;
+  const { live_workers, waiting, claimed, running, models_loaded, devices } = status.data;
   // The gateway to backends is a worker, and no device.
   const kinds = Object.entries(devices).filter(([kind]) => kind !== "backends");
   const figures: [string, string][] = [
     [count(live_workers), live_workers === 1 ? "worker" : "workers"],
     [count(models_loaded), "models loaded"],
     [count(running), "running"],
-    [count(waiting), "waiting"],
+    [count(waiting + claimed), "waiting"],
   ];
   return (
     <Link

@@ -5,6 +5,7 @@ import { api, data, type Schemas } from "../api/client";
 import { isEnded, type Prediction } from "../api/types";
 import { moment, seconds } from "../lib/format";
 import { ErrorNote, Loading } from "../ui/basics";
+import { waitsFor } from "../ui/run-view";
 
 type HistoryEvent = Schemas["HistoryEventOut"];
 
@@ -35,7 +36,7 @@ function wordsOf(event: HistoryEvent, ofMany: boolean): [string, Tone] {
     case "accepted":
       return ["Accepted", "done"];
     case "started":
-      return [ofMany ? `Attempt ${event.attempt} began` : "Began to run", "done"];
+      return [ofMany ? `Attempt ${event.attempt} began` : "A worker took it", "done"];
     case "handed_back":
       return [`Attempt ${event.attempt} was given up`, "bad"];
     case "webhook":
@@ -77,7 +78,7 @@ function momentsOf(prediction: Prediction, events: HistoryEvent[]): Moment[] {
   const last = moments.at(-1);
   if (prediction.status === "processing" && last) last.tone = "now";
   if (prediction.status === "starting")
-    moments.push({ title: "Waiting for a worker", at: null, note: "", tone: "now" });
+    moments.push({ title: waitsFor(prediction), at: null, note: "", tone: "now" });
   return moments;
 }
 

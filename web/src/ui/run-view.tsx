@@ -1,12 +1,10 @@
 /** One prediction from its waiting to its output: the right half of the playground, and the top of its own page. */
-import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { ExternalLink, Hourglass, Square } from "lucide-react";
 import type { ReactNode } from "react";
 import { isEnded, type Json, type Prediction } from "../api/types";
-import { modelQuery } from "../app/models";
 import { type Followed, useCancel } from "../app/prediction";
-import { ago, seconds } from "../lib/format";
+import { ago, bytes, seconds } from "../lib/format";
 import { Button, ErrorNote, Loading, Pre, Progress, StatusBadge, useNow } from "./basics";
 import { Output, StreamedText } from "./output";
 import { toastError } from "./toasts";
@@ -37,7 +35,7 @@ export function RunView({
         </div>
       </div>
       {prediction.status === "starting" && <Waiting prediction={prediction} />}
-      {prediction.status === "processing" && <FirstLoad prediction={prediction} text={text} />}
+      {prediction.status === "processing" && <Silence prediction={prediction} text={text} />}
       {prediction.status === "processing" && <Steps prediction={prediction} />}
       {prediction.status === "failed" && <Failure prediction={prediction} />}
       {prediction.status === "canceled" && (
@@ -85,53 +83,68 @@ function CancelButton({ id }: { id: string }) {
   );
 }
 
+/** What it waits for, in a few words: its place in the queue, its model or its batch. */
+export function waitsFor({ queue: place, waiting_for: waiting }: Prediction): string {
+  if (waiting?.what === "batch") return "Waiting for the batch before it";
+  if (waiting?.what === "model")
+    return waiting.state === "downloading" ? "Its model is being downloaded" : "Its model is being loaded";
+  if (place?.position) return place.position === 1 ? "Next in line" : `Number ${place.position} in line`;
+  return place?.more_than ? `Behind more than ${place.more_than} others` : "Waiting for a worker";
+}
+
 /** Where it stands, when it is likely to start, and what it waits for. */
 function Waiting({ prediction }: { prediction: Prediction }) {
-  const place = prediction.queue;
-  const expected = place?.starts_in_seconds;
-  const position = place?.position
-    ? place.position === 1
-      ? "Next in line"
-      : `Number ${place.position} in line`
-    : place?.more_than
-      ? `Behind more than ${place.more_than} others`
-      : "Waiting for a worker";
-  const reasons = prediction.routing?.reasons ?? [];
+  const waiting = prediction.waiting_for;
+  const claimed = waiting?.what === "model" || waiting?.what === "batch";
   return (
     <div className="space-y-2 rounded-lg bg-sunken p-3.5" role="status">
       <p className="flex items-center gap-2 font-medium">
-        <Hourglass className="size-4 text-warn" aria-hidden /> {position}
+        <Hourglass className="size-4 text-warn" aria-hidden /> {waitsFor(prediction)}
       </p>
-      <Progress value={null} label="Waiting" />
-      <p className="hint">
-        {expected
-          ? `Expected to start in ${seconds(expected.p50)}, at most ${seconds(expected.p90)} nine times of ten.`
-          : "A model that is not loaded yet is loaded first; that can take a while."}
-        {prediction.routing?.queue && ` It waits in the queue ${prediction.routing.queue}.`}
-        {reasons.length > 0 && ` ${reasons.join("; ")}.`}
-      </p>
+      <Progress value={waiting?.percent == null ? null : waiting.percent / 100} label="Waiting" />
+      {claimed ? <Claimed waiting={waiting} /> : <Queued prediction={prediction} />}
     </div>
+  );
+}
+
+/** Why nothing comes though a worker has it. */
+function Claimed({ waiting }: { waiting: NonNullable<Prediction["waiting_for"]> }) {
+  return (
+    <p className="hint num">
+      {waiting.total_bytes ? `${bytes(waiting.bytes ?? 0)} of ${bytes(waiting.total_bytes)}. ` : ""}
+      {waiting.what === "model"
+        ? "The next runs find it loaded."
+        : "Its model is loaded, and has others in hand."}
+      {waiting.worker && ` On ${waiting.worker}.`}
+    </p>
+  );
+}
+
+function Queued({ prediction }: { prediction: Prediction }) {
+  const expected = prediction.queue?.starts_in_seconds;
+  const reasons = prediction.routing?.reasons ?? [];
+  return (
+    <p className="hint">
+      {expected
+        ? `Expected to start in ${seconds(expected.p50)}, at most ${seconds(expected.p90)} nine times of ten.`
+        : "A model that is not loaded yet is loaded first; that can take a while."}
+      {prediction.routing?.queue && ` It waits in the queue ${prediction.routing.queue}.`}
+      {reasons.length > 0 && ` ${reasons.join("; ")}.`}
+    </p>
   );
 }
 
 const SILENT_MS = 2_000;
 
-/** A worker has it in hand and loads its model first: nothing comes for a while, and that is no fault. */
-function FirstLoad({ prediction, text }: { prediction: Prediction; text: Followed["text"] }) {
-  const [owner = "", name = ""] = prediction.model.split("/");
-  const { data: model } = useQuery({ ...modelQuery(owner, name), refetchInterval: 2_000 });
+/** Its model has it in hand and says nothing for a while, which is no fault. */
+function Silence({ prediction, text }: { prediction: Prediction; text: Followed["text"] }) {
   const now = useNow(500); // the first piece ends it
-  const version = model?.latest_version;
-  if (text.length || prediction.progress) return null;
-  const loads = version?.id === prediction.version && version?.serving.status === "unloaded";
   const ran = now - Date.parse(prediction.started_at ?? prediction.created_at);
-  if (!loads && (!prediction.urls.stream || ran < SILENT_MS)) return null;
+  if (text.length || prediction.progress || !prediction.urls.stream || ran < SILENT_MS) return null;
   return (
     <p className="hint flex items-center gap-2" role="status">
       <Hourglass className="size-4 shrink-0 text-warn" aria-hidden />
-      {loads
-        ? "The model is loaded first. The next runs find it loaded."
-        : "It runs; its output has not begun to come."}
+      It runs; its output has not begun to come.
     </p>
   );
 }
