@@ -45,6 +45,17 @@ class OperatorSettings(BaseSettings):
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Lower] = Field(
         "info", description="Least severe level that is written."
     )
+    log_file: str = Field(
+        "", description="A file for the log lines of this process; empty: standard error, or the terminal."
+    )
+    log_file_bytes: int = Field(
+        10 * 1024 * 1024,
+        ge=10_000,
+        description="LOG_FILE is cut when it is larger: what it held is kept beside it as NAME.1.",
+    )
+    log_file_days: int = Field(
+        7, ge=0, description="LOG_FILE is cut, too, when its first line is so many days old; 0: whenever."
+    )
     otel_exporter_otlp_endpoint: Url = Field(
         "",
         description=(

@@ -44,11 +44,13 @@ def upgrade() -> None:
     for table in ("predictions", "deliveries"):
         op.execute(f"ALTER TABLE {table} SET ({', '.join(f'{setting} = 0.02' for setting in VACUUM)})")
     with op.get_context().autocommit_block():
+        op.execute("SET lock_timeout = 0")
         for name, table, column, where in INDEXES:
             # what is left of one that was interrupted
             op.drop_index(name, table_name=table, if_exists=True, postgresql_concurrently=True)
             condition = sa.text(where)
             op.create_index(name, table, [column], postgresql_where=condition, postgresql_concurrently=True)
+        op.execute("SET lock_timeout = '10s'")
 
 
 def downgrade() -> None:

@@ -29,12 +29,14 @@ def upgrade() -> None:
         "users_weighted", "users", ["id"], postgresql_where=sa.text("weight <> 1"), if_not_exists=True
     )
     with op.get_context().autocommit_block():
+        op.execute("SET lock_timeout = 0")
         # what is left of one that was interrupted
         op.execute("DROP INDEX CONCURRENTLY IF EXISTS predictions_in_turn")
         op.execute(
             f"CREATE INDEX CONCURRENTLY predictions_in_turn ON predictions ({IN_TURN}) WHERE {WAITING}"
         )
         op.execute("DROP INDEX CONCURRENTLY IF EXISTS predictions_waiting_by_user")
+        op.execute("SET lock_timeout = '10s'")
 
 
 def downgrade() -> None:

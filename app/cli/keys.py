@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from app.cli import screen
-from app.cli.connection import EXIT_USAGE, JSON, Api, show_json, show_outcome, stop
+from app.cli.connection import EXIT_FAILED, EXIT_USAGE, JSON, Api, show_json, show_outcome, stop
 
 
 def add_to(app: typer.Typer) -> None:
@@ -57,6 +57,8 @@ def rm(
     if len(chosen) > 1:
         ids = ", ".join(row["id"] for row in chosen)
         stop(f"{key}: {len(chosen)} keys have this name: give an id ({ids})", EXIT_USAGE)
-    key_id = chosen[0]["id"] if chosen else key
+    if not chosen:
+        stop(f"{key}: none of your keys has this id or name", EXIT_FAILED)
+    key_id = chosen[0]["id"]
     api.keys.delete(key_id)
     show_outcome({"revoked": key_id}, f"{key_id} revoked", as_json)

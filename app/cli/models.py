@@ -154,7 +154,12 @@ def served(serving: dict[str, Any]) -> str:
     """How the live workers stand to a version, in a line."""
     if not serving["workers"]:
         return "unserved: no live worker could run it; predictions wait"
-    line = f"{serving['status']}: loaded on {serving['loaded_on']} of {serving['workers']} workers"
+    workers = "1 worker" if serving["workers"] == 1 else f"{serving['workers']} workers"
+    known = {
+        "loaded": f"loaded on {serving['loaded_on']} of {workers}",
+        "unloaded": f"not loaded: its next prediction loads it ({workers} could)",
+    }
+    line = known.get(serving["status"], f"{serving['status']} on {workers}")
     if not serving["troubled_on"]:
         return line
     return (

@@ -43,6 +43,18 @@ def _settings() -> Settings:
     return settings
 
 
+def _log_to_file(settings: Settings) -> None:
+    """From now on, where LOG_FILE says so: what keeps a process from starting is said on the terminal."""
+    from app.local.log_file import redirect_errors
+
+    if not settings.log_file:
+        return
+    try:
+        redirect_errors(Path(settings.log_file), settings.log_file_bytes, settings.log_file_days)
+    except OSError as error:
+        stop(f"LOG_FILE {settings.log_file}: cannot be written: {error.strerror}", EXIT_USAGE)
+
+
 def api(
     host: Annotated[str | None, typer.Option(help="Address to listen on (API_HOST).")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on (API_PORT).")] = None,
@@ -74,6 +86,7 @@ def api(
         timeout_keep_alive=75,
     )
     server = Server(config, settings.api_drain_seconds)
+    _log_to_file(settings)
     server.run()
     if not server.started:
         sys.exit(3)
@@ -135,6 +148,7 @@ def worker(
         process = composition.build_gateway(settings, name)
     else:
         process = composition.build_worker(settings, device or settings.device, name)
+    _log_to_file(settings)
     process.start()
     serve(process.celery, process.queues, process.hostname, process.drain, settings.log_level)
 
@@ -163,6 +177,7 @@ def clock() -> None:
     health = HealthPort(
         HealthOptions(*port, settings.metrics, settings.metrics_token), Exposition(EVERYWHERE), pulse.is_fresh
     )
+    _log_to_file(settings)
     health.start()
     serve_clock(
         settings.redis_url,
@@ -183,6 +198,7 @@ def flower(port: Annotated[int | None, typer.Option(help="Port to listen on (FLO
             file=sys.stderr,
         )
         sys.exit(2)
+    _log_to_file(settings)
     serve_flower(
         settings.redis_url,
         address=settings.flower_address,

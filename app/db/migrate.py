@@ -12,6 +12,8 @@ from app.shipped import locate_shipped
 
 LOCK = 7_205_601  # any number that nothing else in this database locks
 RETRY_SECONDS = 0.2
+# A change of a table that waits for somebody's long transaction makes all others wait behind it: it gives up.
+LOCK_MS = 10_000
 
 
 def config(url: str) -> Config:
@@ -29,6 +31,13 @@ def upgrade(url: str, revision: str = "head") -> None:
 def downgrade(url: str, revision: str) -> None:
     """Migrates down to `revision` (`base`: to nothing)."""
     command.downgrade(config(url), revision)
+
+
+def limit_lock_waits(connection: Connection) -> None:
+    """Of every migration. One that builds an index beside the work waits for transactions that are older, and
+    lifts the limit meanwhile."""
+    connection.execute(text(f"SET lock_timeout = {LOCK_MS}"))
+    connection.commit()
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from typing import Any
 
 from app.local.errors import LocalError, NotRunning, StillBusy
 from app.local.locks import FileLock, launcher_lock_path, read_pid
-from app.local.log_file import cut_if_large, log_path, tail
+from app.local.log_file import cut_if_due, log_path, tail
 from app.local.platform_state import Platform, forget_platform, read_platform
 from app.local.terminal import Terminal
 
@@ -37,7 +37,7 @@ def launch_in_background(
     failed (1)."""
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     log = log_path(data_dir, "up")
-    cut_if_large(log)
+    cut_if_due(log)
     read_end, write_end = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()

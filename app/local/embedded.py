@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from app.local import secret_file
 from app.local.errors import StartFailed
 from app.local.locks import POLL_S, FileLock, lock_data_dir, no_tick
-from app.local.log_file import cut_if_large, log_path, tail
+from app.local.log_file import cut_if_due, log_path, tail
 from app.local.ports import choose_port, is_free
 from app.local.postgres import Postgres
 from app.local.programs import Child, Program, spawn
@@ -126,7 +126,7 @@ class EmbeddedServers:
 
     def _spawn(self, server: Server) -> None:
         log = log_path(self.data_dir, server.name)
-        cut_if_large(log)
+        cut_if_due(log)
         lock = FileLock.acquire(server.lock_path, PREDECESSOR_TIMEOUT_S, self._tick)
         with contextlib.closing(lock), log.open("ab") as output:
             self._move_if_taken(server)

@@ -1,4 +1,4 @@
-"""Log files of programs: appended to, cut when large, quoted from when something fails.
+"""Log files of programs: appended to, cut when large or old, quoted from when something fails.
 
 A full disk ends nobody who writes here. Knows files and sizes; does not know what is in the lines.
 """
@@ -7,15 +7,26 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
+import os
+import re
 import shutil
+import sys
+import threading
+import time
 from collections.abc import Callable
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import IO
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 MAX_BYTES = 10 * 1024 * 1024  # two files of it a program: a week of a quiet platform, and nobody's disk
+MAX_DAYS = 7  # that a log begins before; with its copy it goes back twice as far
 TAIL_BYTES = 8 * 1024
+HEAD_BYTES = 4 * 1024  # in which a line with its date is looked for
+DATE = re.compile(rb"\b\d{4}-\d\d-\d\d(?=[ T])")
+CHECK_SECONDS = 10.0
 
 
 def log_path(data_dir: Path, name: str) -> Path:
@@ -28,21 +39,58 @@ def log_path(data_dir: Path, name: str) -> Path:
     )
 
 
-def cut_if_large(path: Path, max_bytes: int = MAX_BYTES) -> None:
-    """Copy the log to `<name>.log.1` and empty it. Its writers append, so those with it open go on at the
-    start. Without space for the copy, the older one goes, and the log is cut another time."""
+def cut_if_due(path: Path, max_bytes: int = MAX_BYTES, max_days: int = MAX_DAYS) -> None:
+    """Copy a log that is larger, or begins longer ago (0: whenever), to `<name>.log.1` and empty it. Its
+    writers append, so those with it open go on at the start; of several that cut it one does. Without space
+    for the copy, the older one goes, and the log is cut another time."""
     copy = path.with_name(path.name + ".1")
     try:
-        if path.stat().st_size <= max_bytes:
+        if not _is_due(path, max_bytes, max_days):
             return
-        shutil.copyfile(path, copy)
         with path.open("r+b") as file:
-            file.truncate(0)
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if _is_due(path, max_bytes, max_days):
+                shutil.copyfile(path, copy)
+                file.truncate(0)
     except FileNotFoundError:
         return
     except OSError:
         with contextlib.suppress(OSError):
             copy.unlink(missing_ok=True)
+
+
+def _is_due(path: Path, max_bytes: int, max_days: int) -> bool:
+    if path.stat().st_size > max_bytes:
+        return True
+    first = _first_day(path) if max_days else None
+    return first is not None and (datetime.now(UTC).date() - first).days >= max_days
+
+
+def _first_day(path: Path) -> date | None:
+    """Of its first line that says one."""
+    with path.open("rb") as file:
+        day = DATE.search(file.read(HEAD_BYTES))
+    try:
+        return date.fromisoformat(day[0].decode()) if day else None
+    except ValueError:
+        return None
+
+
+def redirect_errors(path: Path, max_bytes: int, max_days: int) -> None:
+    """What this process and its children write to standard error goes into this file, which is cut as
+    `cut_if_due` does. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sys.stderr.flush()
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+
+    def cut_again_and_again() -> None:
+        while True:
+            cut_if_due(path, max_bytes, max_days)
+            time.sleep(CHECK_SECONDS)
+
+    threading.Thread(target=cut_again_and_again, name="log-file", daemon=True).start()
 
 
 class LogFile:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from app.local.errors import CannotSpawn, StartFailed, StillBusy
-from app.local.log_file import cut_if_large, log_path, tail
+from app.local.log_file import cut_if_due, log_path, tail
 from app.local.on_demand import OnDemand
 from app.local.program_output import ProgramOutput
 from app.local.programs import Child, Program, spawn
@@ -195,7 +195,7 @@ class Supervisor:
         if time.monotonic() >= self._next_log_check:
             self._next_log_check = time.monotonic() + LOG_CHECK_S
             for entry in self._entries.values():
-                cut_if_large(log_path(self._data_dir, entry.program.name))
+                cut_if_due(log_path(self._data_dir, entry.program.name))
 
     def _keep_running(self, entry: _Entry) -> None:
         if entry.killed_at is not None:
@@ -247,7 +247,7 @@ class Supervisor:
 
     def _entry_for(self, program: Program) -> _Entry:
         path = log_path(self._data_dir, program.name)
-        cut_if_large(path)
+        cut_if_due(path)
         output = ProgramOutput(program.name, path.open("ab", buffering=0), self._terminal, self._selector)
         entry = self._entries[program.name] = _Entry(program, output)
         if not program.quiet:

@@ -72,9 +72,9 @@ def up(options: UpOptions, hooks: Hooks | None = None) -> int:
     options = dataclasses.replace(options, data_dir=options.data_dir.absolute())
     terminal = Terminal(sys.stdout, colour=wants_colour(sys.stdout, options.env))
     try:
-        if options.detach:
-            return _up_detached(options, hooks, terminal)
-        return _Launch(options, hooks, terminal).run()
+        launch = _Launch(options, hooks, terminal)
+        launch.refuse_at_once()
+        return _up_detached(options, hooks, terminal) if options.detach else launch.run()
     except LocalError as error:
         terminal.warn(str(error))
         return 1
@@ -213,6 +213,11 @@ class _Launch:
             secret_key=connections.secret_key,
             notice=composition.exposure_notice(self._options),
         )
+
+    def refuse_at_once(self) -> None:
+        """Before its folder is made: a refusal leaves none behind. Raises LocalError."""
+        if not self._options.data_dir.exists():
+            self._check_ports()
 
     def _check_ports(self) -> None:
         deadline = time.monotonic() + PORT_WAIT_S

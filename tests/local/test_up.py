@@ -120,10 +120,13 @@ def test_a_second_up_says_who_runs(launchers: Launchers, options: dict[str, Any]
     )
 
 
-def test_a_taken_api_port_is_one_sentence(launchers: Launchers, options: dict[str, Any]) -> None:
+def test_a_taken_api_port_is_one_sentence(
+    launchers: Launchers, options: dict[str, Any], tmp_path: Path
+) -> None:
     with socket.create_server(("127.0.0.1", options["port"])):
-        launcher = launchers.up(**options)
+        launcher = launchers.up(**{**options, "data_dir": tmp_path / "fresh"})
         assert launcher.wait(20) == 1
+    assert not (tmp_path / "fresh").exists(), "a refusal leaves nothing behind"
     assert launcher.stdout is not None
     (sentence,) = launcher.stdout.read().splitlines()
     assert sentence.startswith(f"Port {options['port']} is taken by pid {os.getpid()} (")

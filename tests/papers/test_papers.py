@@ -213,6 +213,14 @@ def test_the_changelog_has_notes_added_changed_and_fixed_by_release_and_nothing_
     )
 
 
+def test_the_table_of_releases_ends_with_the_newest_migration() -> None:
+    newest = max(path.name[:4] for path in (ROOT / "alembic" / "versions").glob("0*.py"))
+    rows = re.findall(
+        r"^\| \d[\d.]+ \| \d{4} to (\d{4}) \|", (ROOT / "docs/operations.md").read_text("utf-8"), re.M
+    )
+    assert rows[-1] == newest
+
+
 def test_the_glossary_is_short_and_says_each_word_once() -> None:
     glossary = (ROOT / "docs" / "glossary.md").read_text()
     words = [word for row in re.findall(r"^\| \*\*(.+?)\*\* \|", glossary, re.M) for word in row.split(", ")]

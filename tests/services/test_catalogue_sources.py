@@ -252,3 +252,5 @@ def test_a_folder_that_cannot_be_taken_is_refused_with_the_reason(tmp_path: Path
     ):
         with pytest.raises(InvalidRequest, match=said):
             reader.inspect(f"path:{location}")
+    with pytest.raises(InvalidRequest, match=f"must be a folder under {roots[0]} "):
+        SourceReader(roots).inspect(f"path:{tmp_path}/elsewhere", as_operator=True)

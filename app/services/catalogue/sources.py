@@ -78,7 +78,7 @@ class SourceReader:
         if source.kind == "hf":
             return self._repository(source) if as_operator else self._open_repository(source)
         if source.kind == "path":
-            return self._folder(source)
+            return self._folder(source, as_operator)
         if source.kind == "upload" and self._uploads:
             upload, files = self._uploads.inspect(source.location)
             return InspectedSource(source, files, upload.content, upload.bytes, upload)
@@ -96,17 +96,17 @@ class SourceReader:
             return InspectedSource(source)
         return InspectedSource(source, None, hash_objects(objects) if objects else "")
 
-    def _folder(self, source: Source) -> InspectedSource:
-        folder = self._under_root(source.location)
+    def _folder(self, source: Source, as_operator: bool) -> InspectedSource:
+        folder = self._under_root(source.location, as_operator)
         if not _is_folder(folder):
             raise wrong_source("is not there: the server has no such folder under its model roots")
         folder = _snapshot(folder)
         files = read_folder(folder, self._roots)
         return InspectedSource(replace(source, location=str(folder)), files, hash_folder(folder, files.names))
 
-    def _under_root(self, location: str) -> Path:
+    def _under_root(self, location: str, as_operator: bool) -> Path:
         """The folder that is meant, whether it is there or not. Raises InvalidRequest for one elsewhere: what
-        lies there is nobody's business."""
+        lies there is nobody's business, and where the roots are the operators'."""
         if not self._roots:
             raise wrong_source("has no place here: MODEL_ROOTS is empty (MODEL_ROOTS=/models make up)")
         inside = []
@@ -115,7 +115,8 @@ class SourceReader:
                 folder = (root / location).resolve()
                 inside += [folder] if folder.is_relative_to(root) else []
         if not inside:
-            raise wrong_source("must be a folder under one of this server's model roots (MODEL_ROOTS)")
+            roots = ", ".join(map(str, self._roots)) if as_operator else "one of this server's model roots"
+            raise wrong_source(f"must be a folder under {roots} (MODEL_ROOTS)")
         return next(filter(_is_folder, inside), inside[0])
 
     def _repository(self, source: Source) -> InspectedSource:
