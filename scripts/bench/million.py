@@ -2,8 +2,9 @@
 wait.
 
 They are inserted by one statement for the same user into the queue that is measured, `cuda`, which nobody
-consumes here. The p50 of each call, one after the other over one connection, is compared with that of a
-second, empty platform, in turns.
+consumes here. `--ended 10000000` inserts so many beside them that have ended, a tenth of them that user's,
+the others a thousand other users'. The p50 of each call, one after the other over one connection, is
+compared with that of a second, empty platform, in turns.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -44,6 +46,20 @@ INSERT = """
     INSERT INTO predictions (id, user_id, version_id, model, queue, routing, input, notified_at)
     SELECT %(prefix)s || lpad(n::text, 16, '0'), user_id, version_id, model, queue, routing, input, now()
     FROM predictions, generate_series(1, %(number)s) AS n WHERE id = %(like)s"""
+
+ENDED = """
+    INSERT INTO predictions (id, user_id, version_id, model, queue, routing, input, output, metrics, status,
+        error_code, started_at, completed_at, created_at, notified_at)
+    SELECT %(prefix)s || lpad(n::text, 16, '0'),
+        CASE n %% 10 WHEN 0 THEN user_id ELSE md5((n %% 1000)::text)::uuid END,
+        version_id, CASE n %% 7 WHEN 0 THEN 'demo/echo' ELSE model END, queue, routing, input,
+        '"x"', '{"run": 0.1}',
+        CASE n %% 20 WHEN 1 THEN 'failed' WHEN 2 THEN 'canceled' ELSE 'succeeded' END,
+        CASE n %% 20 WHEN 1 THEN 'model_failed' END, at, at, at, at
+    FROM predictions, generate_series(%(first)s, %(last)s) AS n,
+        LATERAL (SELECT now() - interval '30 days' + n * interval '0.2 s' AS at) AS ended
+    WHERE id = %(like)s"""
+STEP = 250_000
 
 
 class Calls:
@@ -160,14 +176,18 @@ def seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def fill(stage: Stage, like: str, number: int) -> float:
-    """So many copies of a waiting prediction, made an hour ago; seconds. Vacuumed, as Postgres does by itself
-    a minute later."""
+def fill(stage: Stage, like: str, number: int, ended: int) -> float:
+    """So many copies of a waiting prediction, made an hour ago, and `ended` ones of before; seconds.
+    Vacuumed, as Postgres does by itself a minute later."""
     prefix = new_id((int(time.time()) - 3600) * 1000)[:10]
     connection = psycopg2.connect(stage.platform.database_url.replace("+psycopg2", ""))
     connection.autocommit = True
     with contextlib.closing(connection), connection.cursor() as cursor:
         began = time.perf_counter()
+        before = new_id((int(time.time()) - 30 * 86_400) * 1000)[:10]
+        for first in range(1, ended + 1, STEP):
+            last = min(first + STEP - 1, ended)
+            cursor.execute(ENDED, {"prefix": before, "first": first, "last": last, "like": like})
         cursor.execute(INSERT, {"prefix": prefix, "number": number, "like": like})
         cursor.execute("VACUUM ANALYZE predictions")
         cursor.execute("CHECKPOINT")
@@ -196,11 +216,23 @@ def prepared(stage: Stage, number: int) -> Calls:
     return calls
 
 
-def compared(empty: Stage, full: Stage, waiting: int, number: int, rounds: int) -> list[Line]:
+@dataclass(frozen=True)
+class Rows:
+    """How many predictions are there beside those of the calls."""
+
+    waiting: int
+    ended: int
+
+    def __str__(self) -> str:
+        return f"{self.waiting:,} waiting" + (f", {self.ended:,} ended" if self.ended else "")
+
+
+def compared(empty: Stage, full: Stage, rows: Rows, number: int, rounds: int) -> list[Line]:
     """In turns, so that what else the machine does hits both alike."""
     idle_calls, loaded_calls = prepared(empty, number), prepared(full, number)
     loaded_calls.create()
-    print(f"{waiting:,} inserted in {fill(full, loaded_calls.ids[0], waiting):.0f} s", flush=True)
+    took = fill(full, loaded_calls.ids[0], rows.waiting, rows.ended)
+    print(f"{rows} inserted in {took:.0f} s", flush=True)
     without: dict[str, list[float]] = {}
     under: dict[str, list[float]] = {}
     for _ in range(rounds):
@@ -210,14 +242,14 @@ def compared(empty: Stage, full: Stage, waiting: int, number: int, rounds: int) 
         for (name, idle), loaded in pairs:
             without.setdefault(name, []).extend(idle())
             under.setdefault(name, []).extend(loaded())
-    return [line(name, waiting, median(without[name]) * 1000, median(under[name]) * 1000) for name in under]
+    return [line(name, rows, median(without[name]) * 1000, median(under[name]) * 1000) for name in under]
 
 
-def line(name: str, waiting: int, without: float, under: float) -> Line:
+def line(name: str, rows: Rows, without: float, under: float) -> Line:
     """A row; times in milliseconds."""
     has_bar, times = name not in WITHOUT_BAR, under / without
     return Line(
-        f"{name}, {waiting:,} waiting: p50",
+        f"{name}, {rows}: p50",
         f"{under:.1f} ms ({times:.2f} times)",
         f"≤ {MOST_TIMES} times" if has_bar else "",
         f"empty {without:.1f} ms",
@@ -228,11 +260,13 @@ def line(name: str, waiting: int, without: float, under: float) -> Line:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m scripts.bench.million", description=__doc__)
     parser.add_argument("--waiting", type=int, default=1_000_000)
+    parser.add_argument("--ended", type=int, default=0)
     parser.add_argument("--number", type=int, default=40, help="calls of each kind in a round")
     parser.add_argument("--rounds", type=int, default=6)
     arguments = parser.parse_args()
     with stage(MAX_WAITING_PER_USER="2000000") as empty, stage(MAX_WAITING_PER_USER="2000000") as full:
-        lines = compared(empty, full, arguments.waiting, arguments.number, arguments.rounds)
+        rows = Rows(arguments.waiting, arguments.ended)
+        lines = compared(empty, full, rows, arguments.number, arguments.rounds)
     return show(lines)
 
 

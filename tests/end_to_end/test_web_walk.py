@@ -166,6 +166,18 @@ def test_a_worker_is_drained_and_resumed_and_a_model_loaded_and_unloaded_on_it(w
     expect(unload).to_be_hidden(timeout=60_000)
 
 
+def test_a_run_says_what_it_waits_for_until_its_model_begins(watched: Watched, client: httpx.Client) -> None:
+    version = {"runtime": "echo", "config": {"load_seconds": 15}}
+    client.post("/v1/models", json={"owner": "admin", "name": "late", "version": version}).raise_for_status()
+    body = {"version": "admin/late", "input": {"text": "x", "seconds": 600}}
+    made = client.post("/v1/predictions", json=body).json()
+    page = watched.go(f"/p/{made['id']}")
+    expect(page.get_by_text("Its model is being loaded").first).to_be_visible(timeout=14_000)
+    expect(page.get_by_test_id("run")).to_have_attribute("data-status", "processing", timeout=60_000)
+    expect(page.get_by_text("Its model is being loaded")).to_have_count(0)
+    client.post(f"/v1/predictions/{made['id']}/cancel")
+
+
 def test_many_that_wait_are_canceled_at_once(watched: Watched, client: httpx.Client) -> None:
     body = {"version": "demo/echo", "input": {"text": "long", "seconds": 600}}
     ids = [client.post("/v1/predictions", json=body).json()["id"] for _ in range(3)]
