@@ -17,6 +17,8 @@ UNAUTHORIZED = 401
 AGAIN = frozenset({408, 429, 502, 503, 504})
 SAFE = frozenset({"GET", "PUT", "DELETE"})
 KEY = "Idempotency-Key"
+NOT_FOUND = ("model could not be found.", "version could not be found.")
+MODELS = "/v1/models/"
 NEVER = "quota_exceeded"  # a 429 that waiting does not help
 
 
@@ -76,7 +78,7 @@ def send(request: Request, tries: int = MOST_TRIES) -> Flow[Any]:
             continue
         if answer.status < 300:
             return answer.data
-        error = as_error(answer)
+        error = as_error(answer, asked_for(request))
         if is_last or answer.status not in AGAIN or error.code == NEVER:
             raise error
         seconds = pause_before(number) if error.retry_after is None else error.retry_after
@@ -95,13 +97,24 @@ def pause_before(number: int) -> float:
     return float(min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (number - 1)) * random.uniform(0.5, 1.0))
 
 
-def as_error(answer: Answer) -> Refused:
-    """Of an answer that says no."""
+def asked_for(request: Request) -> str:
+    """The model that a request names, if any."""
+    body = request.json if isinstance(request.json, dict) else {}
+    named = body.get("version") or body.get("model")
+    if isinstance(named, str):
+        return named
+    return "/".join(request.path.split("/")[3:5]) if request.path.startswith(MODELS) else ""
+
+
+def as_error(answer: Answer, named: str = "") -> Refused:
+    """Of an answer that says no to a request for what is `named`."""
     problem = answer.data if isinstance(answer.data, dict) else {}
     detail = problem.get("detail") if isinstance(answer.data, dict) else answer.text
     sentence = str(detail or "").strip() or f"the server answered {answer.status}"
     if "\n" not in sentence:
         sentence = sentence.removeprefix("- ")  # one problem is a sentence, not a list
+    if named and sentence.endswith(NOT_FOUND):
+        sentence = f"{sentence.removesuffix('.')}: {named}."
     if answer.status == UNAUTHORIZED and not answer.had_key:
         sentence += " (No key: set LOVAGE_TOKEN.)"
     code = str(problem.get("code") or f"http_{answer.status}")

@@ -7,7 +7,7 @@ import pytest
 
 from lovage.client import Client
 from lovage.errors import LovageError, Refused, Unreachable
-from lovage.flow import KEY, Answer, Flow, Pause, Request, create, send
+from lovage.flow import KEY, Answer, Flow, Pause, Request, as_error, asked_for, create, send
 from lovage.placement import Options, Placement
 from lovage.sessions import Connect, call_worker
 
@@ -135,3 +135,20 @@ def test_what_is_no_url_is_refused(url: str) -> None:
     with pytest.raises(LovageError, match=r"URL|http://") as refused:
         Client(url)
     assert refused.value.code == "wrong_url"
+
+
+@pytest.mark.parametrize(
+    ("request_", "sentence"),
+    [
+        (
+            Request("POST", "/v1/predictions", json={"version": "a/b", "input": {}}),
+            "The model could not be found: a/b.",
+        ),
+        (Request("GET", "/v1/models/a/b"), "The model could not be found: a/b."),
+        (Request("GET", "/v1/models/a/b/versions/1"), "The model could not be found: a/b."),
+        (Request("GET", "/v1/predictions/1"), "The model could not be found."),
+    ],
+)
+def test_a_model_that_is_not_there_is_named_as_its_caller_named_it(request_: Request, sentence: str) -> None:
+    answer = Answer(404, {"detail": "The model could not be found.", "code": "not_found"}, {})
+    assert str(as_error(answer, asked_for(request_))) == sentence
