@@ -6,7 +6,9 @@ from enum import Enum
 FAILURES = 5  # in a row
 FIRST_REST_SECONDS = 5.0
 LONGEST_REST_SECONDS = 120.0
-PERMIT_SECONDS = 10.0  # in which the call that was permitted is made
+# In which the call that was permitted is made, and for which a process whose permit went unused asks for no
+# other: two looks of those that wait in the other processes (backend_pool.LOOK_SECONDS).
+PERMIT_SECONDS = 1.0
 
 
 class BreakerState(Enum):
@@ -21,11 +23,11 @@ class Breaker:
     """Every call that `allows` let through ends with `on_success`, `on_failure` or `on_inconclusive`. Of one
     that `is_shared` with other processes, one call of them all is permitted to try."""
 
-    __slots__ = ("_failures", "_is_shared", "_is_trying", "_permitted_until", "_rest", "_until")
+    __slots__ = ("_asks_from", "_failures", "_is_shared", "_is_trying", "_permitted_until", "_rest", "_until")
 
     def __init__(self, *, is_shared: bool = False) -> None:
         self._is_shared = is_shared
-        self._permitted_until = 0.0
+        self._permitted_until = self._asks_from = 0.0
         self._failures = 0
         self._until = 0.0  # when an open one lets a call through
         self._rest = 0.0  # seconds; 0: closed
@@ -45,15 +47,18 @@ class Breaker:
 
     def needs_permit(self, now: float) -> bool:
         """Whether it is time that one of all processes tries, and nobody has said that it is this one."""
-        return self._is_shared and self._is_due(now) and now >= self._permitted_until
+        return self._is_shared and self._is_due(now) and now >= max(self._permitted_until, self._asks_from)
 
     def permit(self, now: float) -> None:
         """The next call here is the one that tries."""
         self._permitted_until = now + PERMIT_SECONDS
 
-    def has_unused_permit(self, now: float) -> bool:
-        """Whether one was given whose time is over, and no call was made."""
-        return 0 < self._permitted_until <= now
+    def drop_unused_permit(self, now: float) -> bool:
+        """Whether one was given whose time is over, and no call was made: the other processes are next."""
+        is_unused = 0 < self._permitted_until <= now
+        if is_unused:
+            self._permitted_until, self._asks_from = 0.0, now + PERMIT_SECONDS
+        return is_unused
 
     @property
     def rest(self) -> float:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.backends.breaker import FAILURES, Breaker, BreakerState
+from app.backends.breaker import FAILURES, PERMIT_SECONDS, Breaker, BreakerState
 from app.backends.credentials import CredentialSealer
 from app.backends.openai_pieces import StreamedText
 from app.domain.backend_choice import EXPLORED, STRATEGIES, BackendFacts, choose, next_credits, rate
@@ -172,6 +172,25 @@ def test_a_canceled_try_leaves_a_breaker_half_open() -> None:
     breaker.on_call()
     breaker.on_inconclusive()
     assert breaker.allows(6.0)
+
+
+def test_a_permit_that_goes_unused_is_another_processs_next() -> None:
+    breaker = Breaker(is_shared=True)
+    for _ in range(FAILURES):
+        breaker.on_failure(0.0)
+    assert not breaker.needs_permit(4.9)
+    assert breaker.needs_permit(6.0)
+    breaker.permit(6.0)
+    assert breaker.allows(6.5)
+    assert not breaker.drop_unused_permit(6.5)
+    over = 6.0 + PERMIT_SECONDS
+    assert breaker.drop_unused_permit(over)
+    assert not breaker.drop_unused_permit(over), "it is handed back once"
+    assert not breaker.needs_permit(over + PERMIT_SECONDS - 0.1)
+    assert breaker.needs_permit(over + PERMIT_SECONDS)
+    breaker.permit(10.0)
+    breaker.on_call()
+    assert not breaker.drop_unused_permit(20.0), "it has been used"
 
 
 def test_a_credential_is_opened_by_its_own_key_only() -> None:

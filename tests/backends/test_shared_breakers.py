@@ -21,7 +21,6 @@ from app.events import channels
 from app.events.breaker_store import BreakerStore
 from app.worker import command_listener
 from app.worker.command_listener import CommandListener
-from app.worker.gateway import breaker_board
 from app.worker.gateway.breaker_board import BreakerBoard
 
 Start = Callable[..., FakeUpstream]
@@ -84,35 +83,55 @@ def test_what_one_gateway_opens_is_open_for_all_and_one_of_them_all_tries_it(
     eventually(lambda: upstream.calls[PATH] > calls)
     time.sleep(1.2)  # two looks of each at what waits
     assert upstream.calls[PATH] == calls + 1, "half-open: one of all tries it"
-    upstream.switches.hang = False
-    for each in watched:
+    for each in watched:  # each that ends lets another try it
         assert each.handle
         each.handle.cancel()
         assert isinstance(each.ending, Canceled)
+    upstream.switches.hang = False
     assert isinstance(second.submit().ending, Finished)
     eventually(lambda: {state_in(first), state_in(second)} == {"closed"})
 
 
+def ask_to_try(gateway: Gateway, on_permitted: Callable[[], None]) -> None:
+    """As a prediction does that may go there, and then goes elsewhere or is canceled."""
+    [live] = gateway.pool.list_all()
+
+    async def ask() -> None:
+        live.board.ask_to_try(live.key("tiny-chat"), live.breaker("tiny-chat"), on_permitted)
+
+    gateway.engine.call(ask())
+
+
 def test_what_was_to_try_and_was_canceled_leaves_it_to_another_gateway(
-    start_upstream: Start, open_shared: OpenShared, servers: Any, monkeypatch: pytest.MonkeyPatch
+    start_upstream: Start, open_shared: OpenShared
 ) -> None:
-    monkeypatch.setattr(breaker, "PERMIT_SECONDS", 0.5)
-    monkeypatch.setattr(breaker_board, "PERMIT_SECONDS", 0.5)
     upstream = start_upstream(status=500)
     backend = registered(upstream, "gpu")
     first, second = open_shared(backend), open_shared(backend)
     open_breaker(first)
     eventually(lambda: state_in(first) == "half-open")
     permitted = Event()
-    [live] = first.pool.list_all()
-
-    async def ask() -> None:
-        live.board.ask_to_try(live.key("tiny-chat"), live.breaker("tiny-chat"), permitted.set)
-
-    first.engine.call(ask())
+    ask_to_try(first, permitted.set)
     assert permitted.wait(20)
     upstream.switches.status = 200
     assert isinstance(second.submit().ending, Finished)
+
+
+def test_a_gateway_that_never_uses_its_permit_keeps_no_other_from_trying(
+    start_upstream: Start, open_shared: OpenShared
+) -> None:
+    upstream = start_upstream(status=500)
+    backend = registered(upstream, "gpu")
+    first, second = open_shared(backend), open_shared(backend)
+    open_breaker(first)
+    eventually(lambda: state_in(second) == "half-open")
+    permits = list[bool]()
+    eventually(lambda: ask_to_try(first, lambda: permits.append(True)) or permits)
+    upstream.switches.status = 200
+    waiting = second.submit()
+    eventually(lambda: ask_to_try(first, lambda: permits.append(True)) or waiting.events)
+    assert isinstance(waiting.ending, Finished)
+    assert len(permits) < 10, "nor is Redis asked at each prediction"
 
 
 def test_a_gateway_that_comes_later_reads_what_is_open(

@@ -29,6 +29,7 @@ class BreakerBoard:
         self.tripped: set[Key] = set()
         self._asking: set[Key] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._turns: dict[Key, asyncio.Lock] = {}  # what is sent of one breaker arrives in this order
 
     @property
     def worker(self) -> str:
@@ -43,18 +44,18 @@ class BreakerBoard:
         self.tripped.add(key)
         if self._store:
             rest = breaker.rest
-            self._begin(self._call(self._store.open, *key, rest, time.time() + rest))
+            self._begin(self._send(key, self._store.open, rest, time.time() + rest))
 
     def on_closed(self, key: Key) -> None:
         """By a success here."""
         self.tripped.discard(key)
         if self._store:
-            self._begin(self._call(self._store.close, *key))
+            self._begin(self._send(key, self._store.close))
 
     def on_inconclusive(self, key: Key) -> None:
         """A try here has said nothing."""
         if self._store:
-            self._begin(self._call(self._store.release_try, *key))
+            self._begin(self._send(key, self._store.release_try))
 
     def ask_to_try(self, key: Key, breaker: Breaker, on_permitted: Callable[[], None]) -> None:
         """Has one of all gateway workers try it, when it is time."""
@@ -66,7 +67,7 @@ class BreakerBoard:
         self, store: BreakerStore, key: Key, breaker: Breaker, on_permitted: Callable[[], None]
     ) -> None:
         try:
-            if await self._call(store.claim_try, *key) is not False:  # None: Redis is away
+            if await self._send(key, store.claim_try) is not False:  # None: Redis is away
                 breaker.permit(time.monotonic())
                 asyncio.get_running_loop().call_later(PERMIT_SECONDS, self._release_unused, key, breaker)
                 on_permitted()
@@ -74,9 +75,9 @@ class BreakerBoard:
             self._asking.discard(key)
 
     def _release_unused(self, key: Key, breaker: Breaker) -> None:
-        """What was to try it may have been canceled meanwhile: others need not wait until the try's time is
-        over."""
-        if breaker.has_unused_permit(time.monotonic()):
+        """What was to try it may have been canceled meanwhile, or have gone elsewhere: others need not wait
+        until the try's time is over."""
+        if breaker.drop_unused_permit(time.monotonic()):
             self.on_inconclusive(key)
 
     async def read(self, backend: str) -> list[tuple[str, float, float]]:
@@ -84,6 +85,12 @@ class BreakerBoard:
         stored = await self._call(self._store.read, backend) if self._store else None
         now = time.time()
         return [(model, rest, until - now) for model, (rest, until) in (stored or {}).items()]
+
+    async def _send(self, key: Key, function: Callable[..., Any], *args: Any) -> Any:
+        """A word about one breaker. One that ends a try must not come after the claim of the next: it would
+        free what this worker still holds."""
+        async with self._turns.setdefault(key, asyncio.Lock()):
+            return await self._call(function, *key, *args)
 
     async def _call(self, function: Callable[..., Any], *args: Any) -> Any:
         """None when Redis is away."""
