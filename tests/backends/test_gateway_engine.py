@@ -1,5 +1,6 @@
 """Predictions at backends that answer well, slowly, wrongly, half, or not at all."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,6 +13,8 @@ from waiting import eventually
 
 from app.backends import breaker
 from app.domain import backend_retry
+from app.domain.backend_retry import UpstreamFailed
+from app.domain.backends import BackendChoice
 from app.domain.work import Canceled, Failed, Finished, Restarted
 
 Start = Callable[..., FakeUpstream]
@@ -66,6 +69,29 @@ def test_a_cut_stream_begins_anew_on_another_backend(start_upstream: Start, open
     assert watched.ending.output == ["Hello", " there", "!"]
     assert any(isinstance(event, Restarted) for event in watched.events)
     assert watched.ending.metrics["backends_tried"] == ["a", "b"]
+
+
+def test_what_was_cut_never_begins_anew_where_it_was_cut(start_upstream: Start, open_gateway: Open) -> None:
+    one, other = (registered(start_upstream(), name, max_concurrency=1) for name in ("one", "other"))
+    gateway = open_gateway(one, other)
+    choices = [BackendChoice(name, "tiny-chat") for name in ("one", "other")]
+
+    async def lease_elsewhere() -> str:
+        with await gateway.pool.lease(choices[1:], "v", ""):
+            waiting = asyncio.create_task(gateway.pool.lease(choices, "v", "", {"one"}, is_cut=True))
+            await asyncio.sleep(0)
+            assert not waiting.done(), "the other one is full: it waits"
+        gateway.pool.release("other")
+        with await waiting as lease:
+            return lease.choice.name
+
+    async def lease_nowhere() -> None:
+        await gateway.pool.lease(choices, "v", "", {"one"}, is_cut=True)
+
+    assert gateway.engine.call(lease_elsewhere()) == "other"
+    gateway.replace(one, replace(other, draining=True))
+    with pytest.raises(UpstreamFailed, match="no other backend"):
+        gateway.engine.call(lease_nowhere())
 
 
 def test_a_failure_before_the_first_byte_is_retried_elsewhere_and_both_are_named(

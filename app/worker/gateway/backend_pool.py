@@ -13,6 +13,7 @@ import structlog
 from app.backends.base import BackendKind
 from app.domain import backend_choice
 from app.domain.backend_choice import ROUND_ROBIN, BackendFacts
+from app.domain.backend_retry import UpstreamFailed
 from app.domain.backends import Backend, BackendChoice, BackendReport
 from app.domain.errors import LovageError
 from app.domain.hybrid import Hybrid, expand, hybrids_of, strategy_for
@@ -91,10 +92,13 @@ class BackendPool:
         strategy: str,
         avoid: Collection[str] = (),
         accepted: float = 0.0,
+        *,
+        is_cut: bool = False,
     ) -> Lease:
         """A place at one of them for what was `accepted` at that Unix time; waits for it. `avoid`: only where
-        no other can have it. In order of asking."""
-        if lease := self._try(choices, version, strategy, avoid, accepted):
+        no other can have it; never for what `is_cut`, as readers have had a part of it from there. In order
+        of asking. Raises UpstreamFailed when all others of what is cut are away."""
+        if lease := self._try(choices, version, strategy, avoid, accepted, is_cut):
             return lease
         loop, names = asyncio.get_running_loop(), self._names(choices)
         waiting = _Waiting(names, (version, frozenset(avoid)), loop.create_future())
@@ -104,7 +108,7 @@ class BackendPool:
             while True:
                 await waiting.turn
                 waiting.turn = loop.create_future()
-                if lease := self._try(choices, version, strategy, avoid, accepted):
+                if lease := self._try(choices, version, strategy, avoid, accepted, is_cut):
                     break
         finally:
             del self._waiting[waiting]
@@ -155,6 +159,7 @@ class BackendPool:
         strategy: str,
         avoid: Collection[str],
         accepted: float,
+        is_cut: bool,
     ) -> Lease | None:
         backlog_seconds = time.time() - accepted
         if self._is_starting_some or self.board.tripped:
@@ -163,7 +168,9 @@ class BackendPool:
         strategy = strategy_for(strategy, choices, self._hybrids)
         others = [each for each in facts if each.name not in avoid]
         chosen = backend_choice.choose(strategy, others, random.random())
-        if chosen is None and avoid and not any(each.is_usable for each in others):
+        if chosen is None and avoid and is_cut and all(each.unusable for each in others):
+            raise UpstreamFailed("its output was cut, and no other backend has the model any more")
+        if chosen is None and avoid and not is_cut and not any(each.is_usable for each in others):
             chosen = backend_choice.choose(strategy, facts, random.random())
         if chosen is None:
             return None

@@ -99,6 +99,8 @@ class GatewayEngine:
             ending = item.timeout_failure()
         except asyncio.CancelledError:
             ending = Crashed(STOPPING) if self._is_stopping else Canceled()
+        except UpstreamFailed as error:  # what was cut can begin anew nowhere
+            ending = Failed(error.sentence, ModelFailed.code)
         except Exception:  # an ending with a reason, whatever it is
             log.exception("calling a backend for %s", item.work.id)
             ending = Failed(BROKEN, ModelFailed.code)
@@ -112,8 +114,7 @@ class GatewayEngine:
         names, avoid = list[str](), set[str]()
         while True:
             lease = await self._lease(version, route, item, avoid)
-            name = lease.choice.name
-            now = time.monotonic()
+            name, now = lease.choice.name, time.monotonic()
             if not calls:
                 first_call, item.sent = now, True
                 if item.work.timeout:
@@ -146,8 +147,9 @@ class GatewayEngine:
             await asyncio.sleep(step.wait)
 
     async def _lease(self, version: GatewayVersion, route: Route, item: WorkItem, avoid: set[str]) -> Lease:
-        accepted, (choices, strategy) = accepted_at(item.work.id), route
-        return await self.pool.lease(choices, version.spec.version, strategy, avoid, accepted)
+        accepted, is_cut = accepted_at(item.work.id), len(item.delivered) > 0
+        choices, strategy = route
+        return await self.pool.lease(choices, version.spec.version, strategy, avoid, accepted, is_cut=is_cut)
 
     def _has_others(self, version: GatewayVersion, route: Route, item: WorkItem, name: str) -> bool:
         backlog_seconds = time.time() - accepted_at(item.work.id)
