@@ -2,7 +2,7 @@
 status means, server-sent events."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -54,16 +54,21 @@ class HttpKind(BackendKind):
 
     @asynccontextmanager
     async def open(
-        self, method: str, url: str, body: JsonObject | None = None, silence: float = 0.0
+        self,
+        method: str,
+        url: str,
+        body: JsonObject | None = None,
+        silence: float = 0.0,
+        headers: Mapping[str, str] | None = None,
     ) -> AsyncIterator[Answer]:
-        """A successful answer; anything else is UpstreamFailed."""
+        """A successful answer; anything else is UpstreamFailed. `headers`: beside those of every call."""
         try:
             async with self.client.stream(
                 method,
                 url,
                 silence=silence or self.address.silence_seconds,
                 content=None if body is None else orjson.dumps(body),
-                headers=self.headers(),
+                headers=self.headers() | dict(headers or {}),
             ) as answer:
                 if not HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
                     raise await failure_of(answer)

@@ -19,6 +19,7 @@ BUILT_IN = {
     "managed": "app.backends.managed_server:ManagedServer",
     "lovage": "app.backends.lovage_server:LovageServer",
     "p2p": "app.backends.peer_network:PeerNetwork",
+    "mcp": "app.backends.mcp_server:McpServer",
 }
 
 

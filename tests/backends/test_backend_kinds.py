@@ -58,7 +58,8 @@ def answers(upstream: FakeUpstream, **by_path: Any) -> None:
 
 
 def test_every_kind_can_be_found() -> None:
-    assert names() == ["openai", "tgi", "tei", "ollama", "oip", "hybrid", "cli", "managed", "lovage", "p2p"]
+    of_servers = ["openai", "tgi", "tei", "ollama", "oip", "hybrid", "cli", "managed", "lovage"]
+    assert names() == [*of_servers, "p2p", "mcp"]
 
 
 def test_tgi_says_its_model_and_its_length(start_upstream: Start) -> None:
