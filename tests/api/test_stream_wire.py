@@ -1,6 +1,7 @@
 """How a stream looks on the wire, and what a reader who does not read costs."""
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -8,7 +9,7 @@ import httpx
 from replicate.client import Client
 from replicate.stream import EventSource
 
-from app.api.rest.streams import ReaderStream, encode, with_pings
+from app.api.rest.streams import ReaderStream, encode, encode_exactly, with_pings
 from app.services.predictions.stream_tail import StreamEvent
 
 SEPARATORS = ["\n", "\r\n", "\r", "\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e"]
@@ -37,6 +38,19 @@ def test_odd_pieces_are_read_as_they_were_made() -> None:
 def test_a_piece_of_many_lines_names_no_event_of_its_own() -> None:
     wire = encode(StreamEvent("1:0", "output", "x\n\nevent: done\ndata: {}\n\n"))
     assert [event.event.value for event in read_by_replicate(wire)] == ["output"]
+
+
+def test_a_piece_that_is_an_object_is_json() -> None:
+    event = StreamEvent("1:0", "output", '{"text":"a"}', {"text": "a"})
+    assert encode(event) == b'event: output\nid: 1:0\ndata: {"text":"a"}\n\n'
+    assert encode_exactly(event) == encode(event)
+
+
+def test_pieces_as_json_are_exact() -> None:
+    for text in ("", *SEPARATORS, "5", "a\r\nb"):
+        wire = encode_exactly(StreamEvent("1:0", "output", text, text)).decode()
+        [data] = [line.removeprefix("data: ") for line in wire.splitlines() if line.startswith("data: ")]
+        assert json.loads(data) == text, repr(text)
 
 
 async def silent_then(*events: StreamEvent) -> AsyncGenerator[list[StreamEvent]]:

@@ -7,11 +7,13 @@ charset).
 """
 
 import contextlib
+import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from functools import lru_cache
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.sse import KEEPALIVE_COMMENT
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
@@ -29,6 +31,7 @@ TOGETHER = 64  # events in one write at most; a reader that does not read holds 
 # Comments, which readers of events pass over and people see.
 OFFLINE_COMMENT = b": Redis cannot be reached: output comes twice a second until it is back\n\n"
 ONLINE_COMMENT = b": Redis is back\n\n"
+Pieces = Literal["text", "json"]
 PING_SECONDS = 10.0  # proxies and one client give a silent connection up after 15 to 30 s
 
 
@@ -46,7 +49,14 @@ PING_SECONDS = 10.0  # proxies and one client give a silent connection up after 
     },
     openapi_extra={"security": []},
 )
-async def read_stream(request: Request, services: ServicesDep, token: str) -> Response:
+async def read_stream(
+    request: Request,
+    services: ServicesDep,
+    token: str,
+    pieces: Annotated[
+        Pieces, Query(description="`json`: each piece as JSON, a text too: exact, whatever it holds.")
+    ] = "text",
+) -> Response:
     """All output from the start, however late you come; `Last-Event-ID` resumes after that event. After
     `restart` the output begins anew, and what came before is void.
 
@@ -59,7 +69,8 @@ async def read_stream(request: Request, services: ServicesDep, token: str) -> Re
     follower = services.follower
     prediction = with_data(await follower.get(prediction_id))
     groups = follower.stream_groups(prediction, request.headers.get("last-event-id"), base_url(request))
-    body = with_pings(groups, PING_SECONDS, lambda: follower.is_live)
+    to_bytes = encode_exactly if pieces == "json" else encode
+    body = with_pings(groups, PING_SECONDS, lambda: follower.is_live, to_bytes)
     return ReaderStream(body, lambda: services.disconnects.on_reader_left(prediction))
 
 
@@ -104,8 +115,18 @@ def encode(event: StreamEvent) -> bytes:
     return f"event: {event.event}\nid: {event.id}\n{data}\n".encode()
 
 
+def encode_exactly(event: StreamEvent) -> bytes:
+    """The same with an output's piece as JSON, on one line."""
+    is_piece = event.event == "output"
+    data = json.dumps(event.value, separators=(",", ":")) if is_piece else event.data
+    return f"event: {event.event}\nid: {event.id}\ndata: {data}\n\n".encode()
+
+
 async def with_pings(
-    groups: AsyncGenerator[list[StreamEvent]], seconds: float, is_live: Callable[[], bool] = lambda: True
+    groups: AsyncGenerator[list[StreamEvent]],
+    seconds: float,
+    is_live: Callable[[], bool] = lambda: True,
+    to_bytes: Callable[[StreamEvent], bytes] = encode,
 ) -> AsyncIterator[bytes]:
     """The events as bytes, those of a group together, and a comment when nothing was sent for `seconds` or
     `is_live` changes (looked at whenever a group comes, if only an empty one)."""
@@ -114,7 +135,7 @@ async def with_pings(
     async with contextlib.aclosing(groups) as opened:
         async for group in opened:
             for at in range(0, len(group), TOGETHER):
-                yield b"".join(map(encode, group[at : at + TOGETHER]))
+                yield b"".join(map(to_bytes, group[at : at + TOGETHER]))
                 sent = time.monotonic()
             if is_live() is not live:
                 live = not live

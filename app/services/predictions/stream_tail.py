@@ -4,7 +4,7 @@ from the row, which has everything that was lost on the way. Plain state; knows 
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -21,12 +21,12 @@ Sign = Callable[[Any], Any]
 @dataclass(frozen=True, slots=True)
 class StreamEvent:
     """One server-sent event: `event` is output, restart (the output before it is void), error or done;
-    `data` is text, and `value` the piece of output that it was made of."""
+    `data` is text, and `value` the piece of output that it was made of, which may be an object."""
 
     id: str
     event: str
     data: str
-    value: Any = None
+    value: Any = field(default=None, compare=False)
 
 
 class Tail:
