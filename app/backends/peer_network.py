@@ -110,7 +110,7 @@ def ending_of(message: Mapping[str, Any], pieces: list[Any]) -> Finished:
         raise UpstreamFailed(str(message["error"])[:500], fault)
     metrics.PEER_CALLS.labels("succeeded").inc()
     peer = message.get("peer_name") or message.get("peer")
-    return Finished(pieces or message.get("output"), {**(message.get("metrics") or {}), "peer": peer})
+    return Finished(message.get("output", pieces), {**(message.get("metrics") or {}), "peer": peer})
 
 
 async def read_lines(answer: Answer) -> AsyncIterator[bytes]:

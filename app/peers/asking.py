@@ -5,7 +5,7 @@ from typing import Any
 
 import trio
 
-from app.domain.peers import BACKEND, ELSEWHERE, MOST_TRIES, PREDICT
+from app.domain.peers import BACKEND, ELSEWHERE, MOST_TRIES, PREDICT, SETUP
 from app.peers.messages import MessageStream, PeerFailed
 from app.peers.node import Node
 from app.peers.peer_table import Peer
@@ -78,6 +78,8 @@ class Call:
         except PeerFailed as error:
             if error.fault == BACKEND:
                 self._node.table.on_failure(self._peer, error.sentence)
+            elif error.fault == SETUP:
+                self._node.table.on_refusal(self._peer, error.sentence)
             if messages:
                 await messages.reset()
             raise

@@ -1,6 +1,6 @@
 """This platform's own HTTP API, as the user in whose name peers' predictions run here."""
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, Collection
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -8,16 +8,16 @@ import httpx
 import trio
 
 from app.domain.peers import BACKEND, BUSY, INPUT, MODEL, MOST_MODELS, SETUP, PeerModel
+from app.peers.local_stream import LocalStream, SendPiece, last_message
 from app.peers.messages import PeerFailed
 
 CALL_SECONDS = 30.0
-FIRST_LOOK_SECONDS, LONGEST_LOOK_SECONDS = 0.03, 0.5
+WAIT = {"Prefer": "wait=20"}  # the API answers at the end, or after these seconds
+FIRST_LOOK_SECONDS, LONGEST_LOOK_SECONDS = 0.03, 0.5  # where it answers at once
 CANCEL_SECONDS = 5.0
 RUNS_ELSEWHERE = "backend"  # the runtime of versions that this platform itself sends elsewhere
 KEPT_METRICS = ("prompt_tokens", "output_tokens", "input_tokens", "finish_reason", "predict_time")
 FAULTS = {401: SETUP, 403: SETUP, 404: SETUP, 405: SETUP, 408: BACKEND, 429: BUSY, 503: BUSY}
-
-SendPiece = Callable[[Any], Awaitable[None]]
 
 
 class LocalApi:
@@ -66,18 +66,32 @@ class LocalApi:
             raise
 
     async def _follow(self, path: str, prediction: dict[str, Any], send_piece: SendPiece) -> dict[str, Any]:
-        sent, pause = list[Any](), FIRST_LOOK_SECONDS
-        while True:
-            if fresh := new_pieces(prediction, sent):
-                for piece in fresh:
-                    await send_piece(piece)
-                sent += fresh
-                pause = FIRST_LOOK_SECONDS
-            if prediction.get("completed_at"):
-                return last_message(prediction, len(sent))
-            await trio.sleep(pause)
+        async def look() -> dict[str, Any]:
+            return await self._ask("GET", path)
+
+        sent = list[Any]()
+        if url := (prediction.get("urls") or {}).get("stream"):
+            stream = LocalStream(self._stream_lines, str(url), look, send_piece)
+            await stream.pass_on()
+            sent = stream.sent
+        pause = FIRST_LOOK_SECONDS
+        while not prediction.get("completed_at"):
+            prediction = await self._ask("GET", path, headers=WAIT)
+            await trio.sleep(0 if prediction.get("completed_at") else pause)
             pause = min(LONGEST_LOOK_SECONDS, pause * 1.3)
-            prediction = await self._ask("GET", path)
+        metrics = prediction.get("metrics") or {}
+        kept = {each: metrics[each] for each in KEPT_METRICS if each in metrics}
+        return last_message(check_succeeded(prediction), sent, kept)
+
+    async def _stream_lines(self, path: str, last_id: str) -> AsyncGenerator[str]:
+        headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last_id} if last_id else {})
+        try:
+            async with self._client.stream("GET", path, params={"pieces": "json"}, headers=headers) as answer:
+                if answer.is_success:
+                    async for line in answer.aiter_lines():
+                        yield line
+        except httpx.HTTPError:
+            return
 
     async def _cancel(self, path: str) -> None:
         try:
@@ -85,9 +99,15 @@ class LocalApi:
         except PeerFailed:
             return  # it has ended, or nobody answers any more
 
-    async def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> dict[str, Any]:
         try:
-            answer = await self._client.request(method, path, json=body)
+            answer = await self._client.request(method, path, json=body, headers=headers)
             value = answer.json()
         except (httpx.HTTPError, ValueError) as error:
             raise PeerFailed(f"has no answer of its own platform ({type(error).__name__})") from error
@@ -103,28 +123,9 @@ def refused(status: int, body: Any) -> PeerFailed:
     return PeerFailed(f"answered {status}" + (f": {words}" if words else ""), fault)
 
 
-def new_pieces(prediction: dict[str, Any], sent: list[Any]) -> list[Any]:
-    """What has come since; nothing where the model does not stream. Raises PeerFailed where the output is
-    another one than what was sent."""
-    pieces = prediction.get("output")
-    if not isinstance(pieces, list) or not (prediction.get("urls") or {}).get("stream"):
-        if sent:
-            raise PeerFailed("began its output anew")
-        return []
-    if pieces[: len(sent)] != sent:
-        raise PeerFailed("began its output anew")
-    return pieces[len(sent) :]
-
-
-def last_message(prediction: dict[str, Any], sent: int) -> dict[str, Any]:
-    """Raises PeerFailed for one that did not succeed."""
+def check_succeeded(prediction: dict[str, Any]) -> dict[str, Any]:
+    """The same. Raises PeerFailed for one that did not succeed."""
     status, error = prediction.get("status"), str(prediction.get("error") or "")
     if status != "succeeded":
         raise PeerFailed(f"ended it as {status}: {error[:300]}", MODEL if status == "failed" else BACKEND)
-    metrics = prediction.get("metrics") or {}
-    message = {
-        "done": True,
-        "pieces": sent,
-        "metrics": {each: metrics[each] for each in KEPT_METRICS if each in metrics},
-    }
-    return message if sent else {**message, "output": prediction.get("output")}
+    return prediction

@@ -79,9 +79,14 @@ class PeerTable:
 
     def on_failure(self, peer: Peer, sentence: str) -> None:
         """A call did not: it gets no other until it has said again what it can do."""
+        self.on_refusal(peer, sentence)
+        peer.seen_at = None
+
+    def on_refusal(self, peer: Peer, sentence: str) -> None:
+        """It is there, and does not do what it has offered: others go before it."""
         peer.calls, peer.failures = peer.calls + 1, peer.failures + 1
         peer.error_rate += (1 - peer.error_rate) * ERROR_SHARE
-        peer.seen_at, peer.last_failure = None, sentence
+        peer.last_failure = sentence
 
     def is_reachable(self, peer: Peer, now: float) -> bool:
         return peer.seen_at is not None and now - peer.seen_at < self._lost_after

@@ -1,9 +1,11 @@
 """The part of a platform's API that a peer uses, on loopback: `model` streams `words` words, one every
-`pause` seconds, and echoes an input that names none. It counts what was canceled."""
+`pause` seconds, and echoes an input that names none. It counts what was canceled. A row shows its output at
+the end only, as rows of the platform are written: what comes before is in the stream."""
 
 import json
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -25,6 +27,8 @@ class SmallPlatform:
     model: str = "ada/words"
     version: str = "1" * 64
     pause: float = 0.05
+    cuts: bool = False
+    refuses: bool = False
     canceled: list[str] = field(default_factory=list)
     predictions: dict[str, tuple[float, dict[str, Any]]] = field(default_factory=dict)
 
@@ -60,19 +64,25 @@ class SmallPlatform:
         }
 
     def shown(self, id_: str) -> dict[str, Any]:
-        began, values = self.predictions[id_]
-        words = int(values.get("words", 0))
-        count = words if self.pause == 0 else min(words, int((time.monotonic() - began) / self.pause))
+        words = int(self.predictions[id_][1].get("words", 0))
+        count = len(self.output(id_)) if words else 0
         has_ended = count == words or id_ in self.canceled
         status = "canceled" if id_ in self.canceled else "succeeded" if has_ended else "processing"
         return {
             "id": id_,
             "status": status,
             "completed_at": "now" if has_ended else None,
-            "output": [f"w{number} " for number in range(count)] if words else values.get("text"),
-            "urls": {"stream": "there"},
+            "output": self.output(id_) if has_ended else None,
+            "urls": {"stream": f"{self.url}/v1/streams/{id_}"} if words else {},
             "metrics": {"output_tokens": count},
         }
+
+    def output(self, id_: str) -> Any:
+        """As much as has been made by now."""
+        began, values = self.predictions[id_]
+        words = int(values.get("words", 0))
+        count = words if self.pause == 0 else min(words, int((time.monotonic() - began) / self.pause))
+        return [f"w{number} " for number in range(count)] if words else values.get("text")
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -89,9 +99,34 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def _stream(self, id_: str) -> None:
+        """Server-sent events. `cuts`: as a proxy may, it ends each connection after two pieces."""
+        last = self.headers.get("Last-Event-ID")
+        number = int(last) + 1 if last else 0
+        cut_at = number + 2 if self.own.cuts else None
+        self.close_connection = True
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        while True:
+            has_ended = self.own.shown(id_)["completed_at"]
+            for piece in self.own.output(id_)[number:cut_at]:
+                self.wfile.write(f"event: output\nid: {number}\ndata: {json.dumps(piece)}\n\n".encode())
+                number += 1
+            if number == cut_at:
+                return
+            if has_ended:
+                self.wfile.write(b"event: done\nid: x\ndata: {}\n\n")
+                return
+            time.sleep(self.own.pause / 5)
+
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
-        if self.headers.get("Authorization") != f"Bearer {KEY}":
+        if path.startswith("/v1/streams/"):
+            with suppress(OSError):  # its reader has left
+                self._stream(path.rpartition("/")[2])
+        elif self.headers.get("Authorization") != f"Bearer {KEY}":
             self._say({"detail": "wants a key"}, 401)
         elif path == "/v1/models":
             self._say(self.own.listed())
@@ -108,6 +143,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path.endswith("/cancel"):
             self.own.canceled.append(self.path.split("/")[-2])
             self._say({})
+        elif self.own.refuses:
+            self._say({"detail": "this key may not do that"}, 403)
         elif body["input"].get("words") == -1:
             self._say({"detail": "words must be positive"}, 422)
         else:

@@ -123,6 +123,54 @@ def test_a_peer_that_is_killed_in_the_middle_is_a_failure_and_never_a_short_answ
     eventually(lambda: asking.peer("first")["state"] == "unreachable")
 
 
+def test_what_has_sent_a_piece_is_asked_of_no_other_peer(
+    begin_peer: Start, platforms: Callable[..., SmallPlatform]
+) -> None:
+    own = {name: platforms(pause=0.1) for name in ("first", "second")}
+    nodes = {
+        name: begin_peer(name, **SHARED, silence=SILENCE, api_url=platform.url, api_key=KEY)
+        for name, platform in own.items()
+    }
+    known = [address for node in nodes.values() for address in node.wait_ready().addresses]
+    asking = begin_peer("asking", **SHARED, silence=SILENCE, bootstrap=known).wait_ready()
+    eventually(lambda: asking.reaches("first", "second"), 60)
+    with asking.asking(MODEL, {"words": 100}) as messages:
+        assert "piece" in next(each for each in messages if "alive" not in each)
+        [serving] = [name for name in nodes if own[name].predictions]
+        nodes[serving].process.kill()
+        *_, failed, last = [each for each in messages if "alive" not in each]
+    assert failed["failed"] == nodes[serving].id
+    assert "error" in last
+    assert sum(len(platform.predictions) for platform in own.values()) == 1
+
+
+def test_a_stream_that_is_cut_on_the_serving_platform_is_resumed(
+    start_peer: Start, platforms: Callable[..., SmallPlatform]
+) -> None:
+    platform = platforms(cuts=True)
+    serving = start_peer("serving", **SHARED, api_url=platform.url, api_key=KEY)
+    asking = start_peer("asking", **SHARED, bootstrap=serving.addresses)
+    eventually(lambda: asking.reaches("serving"))
+    messages = asking.ask(MODEL, {"words": 7})
+    assert pieces_of(messages) == words(7)
+    assert messages[-1]["pieces"] == 7
+
+
+def test_a_peer_that_refuses_is_the_last_to_be_asked_again(
+    start_peer: Start, platforms: Callable[..., SmallPlatform]
+) -> None:
+    good, bad = platforms(), platforms()
+    one = start_peer("one", **SHARED, api_url=good.url, api_key=KEY)
+    other = start_peer("other", **SHARED, api_url=bad.url, api_key=KEY)
+    asking = start_peer("asking", **SHARED, bootstrap=[*one.addresses, *other.addresses])
+    eventually(lambda: asking.reaches("one", "other"))
+    bad.refuses = True
+    answers = [asking.ask(MODEL, {"words": 2}) for _ in range(6)]
+    assert {pieces_of(each) for each in answers} == {words(2)}
+    assert sum("failed" in message for each in answers for message in each) <= 1
+    assert asking.peer("other")["state"] == "reachable"
+
+
 def test_who_hangs_up_cancels_over_there(start_peer: Start, platforms: Callable[..., SmallPlatform]) -> None:
     platform = platforms(pause=0.1)
     serving = start_peer("serving", **SHARED, api_url=platform.url, api_key=KEY)

@@ -43,6 +43,19 @@ def test_a_failure_takes_it_out_until_it_speaks_again() -> None:
     assert friend.error_rate < rate
 
 
+def test_a_peer_that_refuses_stays_and_is_the_last() -> None:
+    table = PeerTable(OWN, [], 5.0)
+    for id_ in (FRIEND, OTHER):
+        peer = table.learn(id_)
+        assert peer
+        table.on_exchange(peer, SAID, 10.0)
+    assert table.rank("ada/words", [], 10.1) == [FRIEND, OTHER]
+    table.on_refusal(table.peers[FRIEND], "answered 403")
+    assert table.rank("ada/words", [], 10.1) == [OTHER, FRIEND]
+    (shown, _) = sorted(table.describe(10.1), key=lambda each: each["failures"], reverse=True)
+    assert (shown["id"], shown["state"], shown["last_failure"]) == (FRIEND, "reachable", "answered 403")
+
+
 def test_of_too_many_peers_one_that_is_away_is_forgotten() -> None:
     table = PeerTable(OWN, [], 5.0)
     ids = [f"12D3KooW{first}{second}{'z' * 42}" for first in "abcdefgh" for second in "abcdefghi"]
