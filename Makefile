@@ -56,7 +56,7 @@ check: $(DEV_MARK) ## Lint, types, rooms, measures
 web: $(DEV_MARK) ## Build the web app from web/ to where the API serves it (needs the npm registry once)
 	@$(BIN)/python -m scripts.web build
 web-test: $(DEV_MARK) ## The web app's long walk: built files compared, unit tests, every page in a real browser (minutes)
-	@$(BIN)/python -m scripts.web compare && $(BIN)/python -m scripts.web test && LOVAGE_WEB_WALK=1 $(BIN)/python -m pytest -q tests/end_to_end/test_web_app.py tests/end_to_end/test_web_walk.py $(ARGS)
+	@$(BIN)/python -m scripts.web compare && $(BIN)/python -m scripts.web test && LOVAGE_WEB_WALK=1 $(BIN)/python -m pytest -q tests/end_to_end/test_web_app.py tests/end_to_end/test_web_walk.py tests/end_to_end/test_web_peers.py $(ARGS)
 measure: $(DEV_MARK) ## Sizes of functions and classes, retired words, where things lie, files on the way: each against its bar
 	@$(BIN)/python -m scripts.measure $(ARGS) && $(BIN)/python -m scripts.measure.hops
 fmt: $(DEV_MARK) ## Format and mend what can be mended

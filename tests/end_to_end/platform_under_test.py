@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,6 +55,29 @@ class UpPlatform:
             "LOVAGE_DATA_DIR": str(self.folder),
         }
         return {**os.environ, **own, **more}
+
+    @contextmanager
+    def another_api(self, **more: str) -> Iterator[str]:
+        """Another API process of this platform; its URL."""
+        port = choose_port()
+        command = [sys.executable, "-m", "app", "api", "--port", str(port)]
+        process = subprocess.Popen(
+            command, env=self.process_env(**more), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        url = f"http://127.0.0.1:{port}"
+
+        def answers() -> bool:
+            try:
+                return httpx.get(f"{url}/health", trust_env=False).status_code == 200
+            except httpx.HTTPError:
+                return False
+
+        try:
+            eventually(answers, 30)
+            yield url
+        finally:
+            process.terminate()
+            process.wait(20)
 
     @property
     def roots(self) -> Path:

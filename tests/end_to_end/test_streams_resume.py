@@ -3,8 +3,6 @@ doubled."""
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 
@@ -12,9 +10,6 @@ import httpx
 import psutil
 import pytest
 from platform_under_test import UpPlatform
-from waiting import eventually
-
-from app.local.ports import choose_port
 
 PIECES, DISCONNECTS = 1_000, 5
 
@@ -22,21 +17,8 @@ PIECES, DISCONNECTS = 1_000, 5
 @pytest.fixture
 def second_api(platform: UpPlatform) -> Iterator[str]:
     """Another API process of the same platform; its URL."""
-    port, env = choose_port(), platform.process_env(API_DRAIN_SECONDS="0")
-    command = [sys.executable, "-m", "app", "api", "--port", str(port)]
-    process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-
-    def answers() -> bool:
-        try:
-            return httpx.get(f"{url}/health", trust_env=False).status_code == 200
-        except httpx.HTTPError:
-            return False
-
-    eventually(answers, 30)
-    yield url
-    process.terminate()
-    process.wait(20)
+    with platform.another_api(API_DRAIN_SECONDS="0") as url:
+        yield url
 
 
 class Reader:

@@ -1,11 +1,10 @@
 /** Backends, for administrators: what runs versions elsewhere, how it does, and what can be done to it. */
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Cable, CirclePause, FlaskConical, Play, Plus, RefreshCw, Trash2 } from "lucide-react";
-import { useEffect, useMemo, useState } from "react";
+import { useState } from "react";
 import { api, call, data, type Schemas } from "../api/client";
 import { useSession } from "../app/session";
 import { ago, compact, count, plural, seconds } from "../lib/format";
-import { addSample, type Sample, seriesOf } from "../lib/samples";
 import {
   Badge,
   type BadgeTone,
@@ -20,9 +19,10 @@ import {
   Skeleton,
   useNow,
 } from "../ui/basics";
-import { Chart, type Series } from "../ui/chart";
 import { toast } from "../ui/toasts";
+import { LiveCharts } from "./live-charts";
 import { NewBackend } from "./new-backend";
+import { Peers } from "./peers";
 
 type Backend = Schemas["BackendOut"];
 type Stats = Schemas["BackendStatsOut"];
@@ -63,10 +63,11 @@ export function BackendsPage() {
           </Empty>
         </div>
       )}
-      <div className="space-y-5">
+      <div className={backends.data?.results.length ? "space-y-5" : "mt-5 space-y-5"}>
         {backends.data?.results.map((backend) => (
           <BackendCard key={backend.name} backend={backend} />
         ))}
+        <Peers />
       </div>
       <Dialog open={adding} onClose={() => setAdding(false)} title="Add a backend">
         <NewBackend onDone={() => setAdding(false)} />
@@ -115,7 +116,15 @@ function BackendCard({ backend }: { backend: Backend }) {
       {stats.data && (
         <div className="mt-4 grid items-start gap-5 lg:grid-cols-[20rem_minmax(0,1fr)]">
           <Facts rows={factsOf(backend, stats.data, now)} />
-          <LiveCharts stats={stats.data} at={stats.dataUpdatedAt} />
+          <LiveCharts
+            sample={{
+              at: stats.dataUpdatedAt / 1000,
+              requests: stats.data.requests,
+              errors: stats.data.errors,
+              inFlight: stats.data.in_flight,
+              waiting: stats.data.waiting,
+            }}
+          />
         </div>
       )}
       <Served backend={backend} breakers={stats.data?.models ?? {}} />
@@ -137,47 +146,6 @@ function factsOf(backend: Backend, stats: Stats, now: number): [string, string][
     ["Credential", backend.has_credential ? "set" : "none"],
   ];
 }
-
-/** What the page has seen since it was opened: the platform keeps no minutes of a backend. */
-function LiveCharts({ stats, at }: { stats: Stats; at: number }) {
-  const [samples, setSamples] = useState<Sample[]>([]);
-  useEffect(() => {
-    setSamples((known) =>
-      addSample(known, {
-        at: at / 1000,
-        requests: stats.requests,
-        errors: stats.errors,
-        inFlight: stats.in_flight,
-        waiting: stats.waiting,
-      }),
-    );
-  }, [stats, at]);
-  const shown = useMemo(() => {
-    const { at, rate, errors, inFlight, waiting } = seriesOf(samples);
-    return {
-      at,
-      calls: [
-        { label: "calls/s", color: "var(--c1)", values: rate, fill: true },
-        { label: "failed/s", color: "var(--c5)", values: errors },
-      ] satisfies Series[],
-      load: [
-        { label: "in flight", color: "var(--c2)", values: inFlight, fill: true },
-        { label: "waiting", color: "var(--c3)", values: waiting },
-      ] satisfies Series[],
-    };
-  }, [samples]);
-  return (
-    <div className="min-w-0">
-      <div className="grid gap-4 xl:grid-cols-2">
-        <Chart title="Load" at={shown.at} series={shown.load} format={compact} />
-        <Chart title="Calls" at={shown.at} series={shown.calls} format={rateWords} />
-      </div>
-      <p className="hint mt-2">Since this page was opened.</p>
-    </div>
-  );
-}
-
-const rateWords = (value: number): string => (value > 0 && value < 10 ? value.toFixed(1) : compact(value));
 
 const BREAKERS: Record<string, BadgeTone> = { closed: "green", half_open: "amber", open: "red" };
 

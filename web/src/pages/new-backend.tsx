@@ -13,6 +13,8 @@ const KINDS: [string, string][] = [
   ["tgi", "Hugging Face TGI"],
   ["oip", "Triton, KServe: the Open Inference Protocol"],
   ["lovage", "another Lovage"],
+  ["mcp", "an MCP server, whose tools become models"],
+  ["p2p", "peers: peers:any, or peers:NAME,NAME"],
 ];
 
 export function NewBackend({ onDone }: { onDone: () => void }) {
