@@ -28569,7 +28569,10 @@ export interface operations {
     };
     "streams.read": {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description `json`: each piece as JSON, a text too: exact, whatever it holds. */
+                pieces?: "text" | "json";
+            };
             header?: never;
             path: {
                 token: string;
