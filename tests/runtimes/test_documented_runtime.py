@@ -68,7 +68,7 @@ OF_OTHER_FORMATS = re.findall(r"```python\n(.*?)```", GUIDE, re.S)
 
 def test_the_predictors_for_other_formats_say_what_they_take() -> None:
     inputs = [list(read_schemas(source)[0]["properties"]) for source in OF_OTHER_FORMATS]
-    assert inputs == [["row"], ["text"], ["row"]]
+    assert inputs == [["row"], ["text"], ["audio", "language", "task"], ["row"]]
 
 
 def test_the_documented_predictor_of_scikit_learn_answers_as_the_library(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from running import jobs, load, outputs, run
 from tiny_models import SMALL, VOCABULARY, gpt2, save, word_pieces
 
 from app.runtimes.base import Runtime
-from app.runtimes.text.prefix_cache import PrefixCache
+from app.runtimes.text.prefix_cache import MOST_KEPT, PrefixCache
 
 BEGINNING = "the whale is white and ada lives in rome . " * 8
 ENDS = ("hello", "good bad word", "lovage is a plant , hello", "ada")
@@ -88,6 +88,13 @@ def test_what_is_kept_is_bounded_and_the_longest_unused_goes_first() -> None:
     assert [each.length if each else 0 for each in found] == [100, 0, 100]
     cache.keep([5] * 300, [Layer(300)], 0)
     assert cache.find([5] * 301) is None, "larger than all that may be kept"
+
+
+def test_as_many_are_kept_as_are_quickly_compared() -> None:
+    cache = PrefixCache(2**30, least=10)
+    for number in range(MOST_KEPT + 1):
+        cache.keep([number] * 20, [Layer(20)], 0)
+    assert [cache.find([number] * 21) is not None for number in (0, 1, MOST_KEPT)] == [False, True, True]
 
 
 def test_little_that_is_new_is_not_kept_again() -> None:

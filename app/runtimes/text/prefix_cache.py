@@ -1,8 +1,8 @@
 """Keeps what a model has read of prompts, so that one that begins alike (a system prompt, an earlier turn) is
 read from behind the common beginning on. Knows token ids and states; nothing of requests.
 
-Bounded in bytes; the longest unused goes first. What is kept is asked by comparing ids, so an answer never
-depends on it by more than the rounding of a batch.
+Bounded in bytes and in number; the longest unused goes first. What is kept is asked by comparing
+ids, so an answer never depends on it by more than the rounding of a batch.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,8 @@ import torch
 
 # A shorter beginning is read sooner than it is found and copied; and a prompt is kept for so many new tokens.
 LEAST_TOKENS = 64
+# Comparing a prompt with each takes some 15 us.
+MOST_KEPT = 64
 BYTES_ON_CPU = 128 * 2**20
 BYTES_ELSEWHERE = 1024 * 2**20
 # How a token is turned depends on the length of all that is read: nothing kept of a shorter prompt fits.
@@ -71,9 +73,10 @@ class PrefixCache:
         """What was read of a prompt, if it is much more than what is kept already: a row of the layers of
         transformers' cache."""
         size = len(prompt)
+        if not self._most or size < self._least:
+            return
         ids = torch.tensor(prompt)
-        known = self._longest(ids)[1] if self._kept else 0
-        if not self._most or size - known < self._least:
+        if self._kept and size - self._longest(ids)[1] < self._least:
             return
         states = [
             (layer.keys[row, :, :size].clone(), layer.values[row, :, :size].clone()) for layer in layers
@@ -82,7 +85,7 @@ class PrefixCache:
         if total > self._most:
             return
         self._kept.append(_Kept(ids, states, total))
-        while sum(each.bytes for each in self._kept) > self._most:
+        while len(self._kept) > MOST_KEPT or sum(each.bytes for each in self._kept) > self._most:
             self._kept.pop(0)
 
 
