@@ -49,6 +49,51 @@ def test_a_picture_is_what_the_library_draws(digits: Runtime, tmp_path: Path) ->
     assert numpy.abs(difference).max() <= 1
 
 
+@pytest.fixture
+def lora(tmp_path: Path) -> Path:
+    """A LoRA of the digits' network, as diffusers' trainings save it."""
+    import peft
+    import torch
+    from diffusers import DiffusionPipeline, StableDiffusionPipeline
+    from diffusers.utils import convert_state_dict_to_diffusers
+
+    torch.manual_seed(5)
+    unet = DiffusionPipeline.from_pretrained(SHIPPED / "digits", use_safetensors=True).unet
+    layers = ["to_q", "to_k", "to_v", "to_out.0"]
+    unet.add_adapter(peft.LoraConfig(r=4, lora_alpha=32, target_modules=layers, init_lora_weights=False))
+    weights = convert_state_dict_to_diffusers(peft.get_peft_model_state_dict(unet))
+    StableDiffusionPipeline.save_lora_weights(tmp_path / "lora", unet_lora_layers=weights)
+    return tmp_path / "lora"
+
+
+def test_a_lora_draws_what_the_library_draws_with_it(digits: Runtime, lora: Path, tmp_path: Path) -> None:
+    import torch
+    from diffusers import DiffusionPipeline
+
+    pipe = DiffusionPipeline.from_pretrained(SHIPPED / "digits", use_safetensors=True)
+    pipe.set_progress_bar_config(disable=True)
+    pipe.load_lora_weights(lora)
+    generator = torch.Generator().manual_seed(4)
+    size = {"width": 32, "height": 32}
+    picture = pipe("seven", num_inference_steps=2, guidance_scale=3.0, generator=[generator], **size).images[
+        0
+    ]
+    model = load("image-generation", SHIPPED / "digits", adapter=str(lora))
+    ours, plain = (
+        drawn(tmp_path / name / "0", outputs(each, [GIVEN], tmp_path / name)[0])
+        for name, each in (("a", model), ("b", digits))
+    )
+    assert numpy.abs(numpy.asarray(picture, dtype=int) - ours).max() <= 1
+    assert numpy.abs(plain - ours).max() > 8
+
+
+def test_a_lora_of_another_pipeline_is_refused(lora: Path) -> None:
+    file = lora / "pytorch_lora_weights.safetensors"
+    save_file({f"x{name}": each for name, each in load_file(file).items()}, file)
+    with pytest.raises(ValueError, match="the adapter does not fit this base"):
+        load("image-generation", SHIPPED / "digits", adapter=str(lora))
+
+
 def test_no_picture_is_made_of_nan(folder: Path, tmp_path: Path) -> None:
     file = folder / "vae" / "diffusion_pytorch_model.safetensors"
     tensors = load_file(file)
