@@ -6,11 +6,15 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any, ClassVar
 
+import structlog
+
 from app.backends.base import BackendCall, JsonObject
 from app.backends.http_kind import CHECK_SECONDS, LONGEST_ANSWER, HttpKind, parse_json, read_events
 from app.domain.backend_retry import Fault, UpstreamFailed
 from app.domain.backends import ServedModel
 from app.domain.work import Event, Finished, Log, Progress
+
+log = structlog.get_logger(__name__)
 
 TOOL = "tool"
 REVISION = "2025-11-25"
@@ -18,6 +22,8 @@ SESSION = "Mcp-Session-Id"
 MOST_PAGES, MOST_TOOLS = 10, 500
 END_SECONDS = 5.0
 DEEPEST = 6  # references in references of a tool's schema; below that anything is taken
+# Of a tool's schema with what it refers to in its places: a few that refer to each other make millions.
+MOST_VALUES, MOST_LEVELS = 20_000, 100
 WRONG_INPUT = -32602  # JSON-RPC's invalid params
 
 
@@ -39,7 +45,8 @@ class McpServer(HttpKind):
                 tools += [each for each in page.get("tools") or () if isinstance(each, dict)]
                 if not (cursor := page.get("nextCursor")):
                     break
-        return [served_tool(tool) for tool in tools[:MOST_TOOLS] if tool.get("name")]
+        named = [tool for tool in tools[:MOST_TOOLS] if tool.get("name")]
+        return [served for tool in named if (served := served_tool(tool))]
 
     async def run(self, call: BackendCall) -> AsyncIterator[Event]:
         """What the server reports of its progress on the way are steps, or lines of the log."""
@@ -163,36 +170,57 @@ def progress_of(message: JsonObject) -> Event | None:
     return Progress(int(done), int(total)) if is_counted and total else None  # type: ignore[arg-type]
 
 
-def served_tool(tool: JsonObject) -> ServedModel:
-    """A tool of a server's list as a model."""
+def served_tool(tool: JsonObject) -> ServedModel | None:
+    """A tool of a server's list as a model; None where its schemas are too large."""
     inputs, outputs = tool.get("inputSchema"), tool.get("outputSchema")
-    properties = inlined(inputs).get("properties") if isinstance(inputs, dict) else None
-    own: JsonObject = {"type": "object", "title": "Input", "properties": properties or {}}
-    if isinstance(inputs, dict) and inputs.get("required"):
-        own["required"] = inputs["required"]
-    shown = {**inlined(outputs), "title": "Output"} if isinstance(outputs, dict) else {"title": "Output"}
-    return ServedModel(str(tool["name"]), TOOL, inputs=own, outputs=shown)
+    try:
+        taken = inlined(inputs) if isinstance(inputs, dict) else {}
+        answered = inlined(outputs) if isinstance(outputs, dict) else {}
+    except TooLargeError as error:
+        log.warning("tool_left_out", tool=str(tool["name"])[:100], reason=str(error))
+        return None
+    own: JsonObject = {"type": "object", "title": "Input", "properties": taken.get("properties") or {}}
+    if taken.get("required"):
+        own["required"] = taken["required"]
+    return ServedModel(str(tool["name"]), TOOL, inputs=own, outputs={**answered, "title": "Output"})
+
+
+class TooLargeError(ValueError):
+    """A schema of more than MOST_VALUES, or nested deeper than MOST_LEVELS."""
 
 
 def inlined(schema: Mapping[str, Any]) -> JsonObject:
-    """A schema with what it refers to in its places: versions here have no definitions."""
+    """A schema with what it refers to in its places: versions here have no definitions. Raises
+    TooLargeError."""
     definitions = {
         f"#/{member}/{name}": value
         for member in ("$defs", "definitions")
-        for name, value in (schema.get(member) or {}).items()
+        if isinstance(schema.get(member), dict)
+        for name, value in schema[member].items()
     }
-    whole = _inline(schema, definitions, 0)
-    return {name: value for name, value in whole.items() if name not in ("$defs", "definitions")}
+    own = {name: value for name, value in schema.items() if name not in ("$defs", "definitions")}
+    whole: JsonObject = _Inliner(definitions).value_of(own, 0, 0)
+    return whole
 
 
-def _inline(value: Any, definitions: Mapping[str, Any], depth: int) -> Any:
-    if isinstance(value, list):
-        return [_inline(each, definitions, depth) for each in value]
-    if not isinstance(value, Mapping):
-        return value
-    reference = value.get("$ref")
-    if isinstance(reference, str):
-        target = definitions.get(reference, {}) if depth < DEEPEST else {}
-        own = {name: each for name, each in value.items() if name != "$ref"}
-        return _inline({**target, **own}, definitions, depth + 1)
-    return {name: _inline(each, definitions, depth) for name, each in value.items()}
+class _Inliner:
+    """Of one schema."""
+
+    def __init__(self, definitions: Mapping[str, Any]) -> None:
+        self._definitions, self._left = definitions, MOST_VALUES
+
+    def value_of(self, value: Any, level: int, references: int) -> Any:
+        self._left -= 1
+        if self._left < 0 or level > MOST_LEVELS:
+            raise TooLargeError("its schema is too large")
+        if isinstance(value, list):
+            return [self.value_of(each, level + 1, references) for each in value]
+        if not isinstance(value, Mapping):
+            return value
+        reference = value.get("$ref")
+        if isinstance(reference, str):
+            target = self._definitions.get(reference, {}) if references < DEEPEST else {}
+            own = {name: each for name, each in value.items() if name != "$ref"}
+            beside = target if isinstance(target, Mapping) else {}
+            return self.value_of({**beside, **own}, level + 1, references + 1)
+        return {name: self.value_of(each, level + 1, references) for name, each in value.items()}

@@ -12,7 +12,7 @@ from gateway_support import LOOPBACK, open_backend, registered
 from waiting import eventually
 
 from app.backends.base import BackendAddress, BackendCall, BackendKind
-from app.backends.mcp_server import inlined, output_of
+from app.backends.mcp_server import DEEPEST, TooLargeError, inlined, output_of, served_tool
 from app.backends.registry import find
 from app.domain.backend_retry import Fault, UpstreamFailed
 from app.domain.work import Event, Finished, Log, Progress
@@ -173,3 +173,17 @@ def test_references_stand_in_their_places_and_end() -> None:
         tree = tree["properties"]["left"]
         assert tree["type"] == "object"
     assert tree["properties"]["left"] == {}
+
+
+def test_a_schema_that_grows_without_end_is_refused_and_its_tool_left_out() -> None:
+    both = {name: {"$ref": "#/$defs/Node"} for name in map(str, range(30))}
+    schema = {"properties": {"tree": {"$ref": "#/$defs/Node"}}, "$defs": {"Node": {"properties": both}}}
+    assert 30**DEEPEST > 10**8, "or it would not be too much"
+    deep: dict[str, Any] = {}
+    for _ in range(500):
+        deep = {"items": deep}
+    for wrong in (schema, {"properties": {"list": deep}}):
+        with pytest.raises(TooLargeError):
+            inlined(wrong)
+        assert served_tool({"name": "grow", "inputSchema": wrong}) is None
+    assert served_tool({"name": "plain", "inputSchema": {"properties": {"x": {"type": "integer"}}}})
