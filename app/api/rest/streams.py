@@ -45,7 +45,7 @@ PING_SECONDS = 10.0  # proxies and one client give a silent connection up after 
             "description": "Events `output`, `restart`, `error` and `done`.",
             "content": {"text/event-stream": {}},
         },
-        **declared(404, 410),
+        **declared(404, 410, 422),
     },
     openapi_extra={"security": []},
 )
