@@ -20,7 +20,7 @@ def merge(net: Any, folder: Path, device: str = "cpu") -> Any:
     try:
         from peft import PeftModel
     except ImportError:
-        raise ValueError("merging an adapter needs peft: pip install 'lovage[adapters]'") from None
+        raise ValueError("merging an adapter needs peft: pip install 'lovage[worker]'") from None
     untie(net, weight_names(folder))
     with _fitting(), warnings.catch_warnings(action="ignore"):
         adapted = PeftModel.from_pretrained(net, str(folder), torch_device=device)

@@ -53,7 +53,7 @@ def test_its_metadata_name_what_each_part_needs(wheel: Path) -> None:
         "embedded",
         "telemetry",
         "mcp",
-        "adapters",
+        "p2p",
         "openvino",
         "grpc",
         "all",
