@@ -48,7 +48,7 @@ def bodies(parts: SimpleNamespace, prediction_id: str) -> dict[str, dict[str, An
 
 
 def test_while_its_model_is_loaded_it_is_starting_and_no_start_is_sent(working: SimpleNamespace) -> None:
-    loads = add_version(working, "echo", load_seconds=1.5)
+    loads = add_version(working, "echo", load_seconds=4)
     prediction_id = with_start(working, loads, text="x", seconds=60)
     working.intake.on_message(prediction_id)
     eventually(lambda: is_claimed(working, prediction_id))
