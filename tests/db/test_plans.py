@@ -6,11 +6,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import TextClause, text
+from sqlalchemy import TextClause, event, text
 
-from app.db import claims, deliveries, expiry, queue_counts, storage_use, sweeps, turns
+from app.db import claims, deliveries, expiry, prediction_lists, queue_counts, storage_use, sweeps, turns
 from app.db.planner import BY_INDEX
 from app.db.session import Database
+from app.domain.predictions import Status
 
 ENDED = """
     INSERT INTO predictions (id, version_id, model, queue, status, completed_at)
@@ -100,3 +101,29 @@ def test_settings_alone_do_not_choose_between_two_indexes(database: Database) ->
     with database.unit() as session:
         plan = "\n".join(session.execute(text(BY_INDEX + sql)).scalars())
     assert "using predictions_pkey" in plan
+
+
+@pytest.mark.parametrize("status", [Status.STARTING, Status.PROCESSING])
+def test_a_list_of_what_is_unfinished_does_not_walk_through_what_has_ended(
+    database: Database, status: Status
+) -> None:
+    """Of a user with many predictions, none of which waits, beside a neighbour's flood."""
+    user, seen = uuid4(), list[tuple[str, Any]]()
+    fill(database, MANY, MANY)
+    event.listen(
+        database.engine,
+        "before_cursor_execute",
+        lambda _, __, sql, params, *more: seen.append((sql, params)),
+    )
+    with database.unit() as session:
+        whose = "UPDATE predictions SET user_id = :user WHERE status = 'succeeded'"
+        session.execute(text(whose), {"user": user})
+        session.execute(text("ANALYZE predictions"))
+        narrowed = prediction_lists.Filter(user, status)
+        assert prediction_lists.page(session, narrowed, before=None, after=None, limit=20).predictions == []
+        sql, params = seen[-1]
+        plan = "\n".join(session.connection().exec_driver_sql(f"EXPLAIN {sql}", params).scalars())
+    indexes = set(re.findall(r"(?:using|on) predictions_(\w+)", plan))
+    assert indexes, plan
+    assert indexes <= {"in_turn", "waiting", "running"}, plan
+    assert "Seq Scan" not in plan, plan
