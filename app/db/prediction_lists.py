@@ -63,7 +63,7 @@ UNINDEXED = {
 }
 
 
-FEW = 1_000  # unfinished predictions of a user that are sorted: a millisecond
+FEW = 10_000  # unfinished predictions of a user whose ids are sorted: some milliseconds
 LAST_ID = "~"  # sorts behind every id
 # Of what a worker has claimed, `progress` says whether its model has begun it (Prediction.shown_status).
 STATUS = {
@@ -92,8 +92,10 @@ def page(session: Session, narrowed: Filter, *, before: str | None, after: str |
     params |= {"before": before, "after": after, "limit": limit}
     if conditions:
         return _look_through(session, clauses, conditions, order, params)
-    sql = f"SELECT {SHORT} FROM predictions AS p {_where(clauses)} ORDER BY {by} {order} LIMIT :limit"
-    predictions = execute(session, text(sql), **params)
+    where = f"{_where(clauses)} ORDER BY {by} {order} LIMIT :limit"
+    if by != "id":  # the ids alone are sorted: whole rows are ten times as slow
+        where = f"WHERE id IN (SELECT id FROM predictions {where}) ORDER BY id {order}"
+    predictions = execute(session, text(f"SELECT {SHORT} FROM predictions AS p {where}"), **params)
     return Rows(predictions[::-1] if after is not None else predictions)
 
 

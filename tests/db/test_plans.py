@@ -125,5 +125,6 @@ def test_a_list_of_what_is_unfinished_does_not_walk_through_what_has_ended(
         plan = "\n".join(session.connection().exec_driver_sql(f"EXPLAIN {sql}", params).scalars())
     indexes = set(re.findall(r"(?:using|on) predictions_(\w+)", plan))
     assert indexes, plan
-    assert indexes <= {"in_turn", "waiting", "running"}, plan
+    assert indexes <= {"in_turn", "waiting", "running", "pkey"}, plan
+    assert "Backward" not in plan, plan
     assert "Seq Scan" not in plan, plan
