@@ -206,12 +206,20 @@ class CachedModel:
         enlarged; and, of a model that sees, behind the `sample` of a prompt with a picture."""
         try:
             agrees = self._agrees() and (sample is None or self._agrees_behind(*sample))
-            if agrees and not self._agrees_behind_beginnings():
-                self._prefixes = PrefixCache(0)
+            self._keep_beginnings_if_possible(agrees=agrees)
             return agrees
         except Exception as error:  # noqa: BLE001 - each family of models fails in ways of its own
             print(f"no continuous batching for this model: {type(error).__name__}: {error}", file=sys.stderr)
             return False
+
+    def _keep_beginnings_if_possible(self, *, agrees: bool) -> None:
+        try:
+            is_possible = agrees and self._agrees_behind_beginnings()
+        except Exception as error:  # noqa: BLE001 - as above
+            print(f"no prefix cache for this model: {type(error).__name__}: {error}", file=sys.stderr)
+            is_possible = False
+        if not is_possible:
+            self._prefixes = PrefixCache(0)
 
     def _agrees(self) -> bool:
         texts = [
