@@ -110,7 +110,7 @@ def test_images_are_built_by_the_dockerfiles_and_metrics_are_documented() -> Non
     scaled = (KUBERNETES / "keda" / "scaled-worker-cpu.yaml").read_text("utf-8")
     documented = (ROOT / "docs" / "reference" / "metrics.md").read_text("utf-8")
     for metric in re.findall(r"lovage_\w+", scaled):
-        assert f"`{metric}`" in documented
+        assert f"`{re.sub('(?<=_seconds)_(sum|count)$', '', metric)}`" in documented
 
 
 def test_selectors_and_scalers_meet_a_workload() -> None:
@@ -137,3 +137,36 @@ def test_kustomize_builds_it(overlay: str) -> None:
     assert kinds.count("Deployment") == (6 if overlay == "cuda" else 5)
     assert kinds.count("HorizontalPodAutoscaler") == (1 if overlay == "keda" else 2)
     assert all(each["metadata"]["namespace"] == "lovage" for each in built)
+
+
+WORKER = 'instance="worker-cpu-1"'
+HELD = {
+    'lovage_waiting{queue="cpu",instance="api-1"}': "100x20",
+    'lovage_waiting{queue="cpu",instance="api-2"}': "100x20",  # each API says the same
+    f"lovage_worker_running{{{WORKER}}}": "8x20",
+    f"lovage_worker_slots{{{WORKER}}}": "8x20",
+}
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="promtool (Debian: prometheus) is not installed")
+@pytest.mark.parametrize(
+    ("run_seconds", "predicted"), [(240, 108 * 4 / 8), (0, 108 / 8)], ids=["4 s", "none"]
+)
+def test_keda_scales_by_seconds_of_work(tmp_path: Path, run_seconds: int, predicted: float) -> None:
+    scaled = yaml.safe_load((KUBERNETES / "keda" / "scaled-worker-cpu.yaml").read_text("utf-8"))
+    query = scaled["spec"]["triggers"][0]["metadata"]["query"]
+    ended = {"sum": f"0+{run_seconds}x20", "count": "0+60x20" if run_seconds else "0x20"}
+    series = HELD | {
+        f'lovage_prediction_seconds_{name}{{phase="run",{WORKER}}}': values for name, values in ended.items()
+    }
+    case = {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "promql_expr_test": [
+            {"expr": query, "eval_time": "15m", "exp_samples": [{"labels": "{}", "value": predicted}]}
+        ],
+    }
+    (tmp_path / "test.yaml").write_text(yaml.safe_dump({"tests": [case]}))
+    command = ["promtool", "test", "rules", str(tmp_path / "test.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
