@@ -11,8 +11,9 @@ import typer
 
 from app.cli import models, screen
 from app.cli.connection import EXIT_USAGE, JSON, show_json, stop
-from app.cli.model_versions import root_of, size
+from app.cli.model_versions import check_folder, root_of, size
 from app.runtimes import registry
+from app.services.catalogue.adapter_files import base_of, is_adapter
 from app.services.catalogue.model_checks import list_problems
 from app.services.catalogue.model_kind import kind_of
 from app.services.catalogue.sources import SourceReader
@@ -141,6 +142,10 @@ def _looked(folder: Path, root: Path) -> FoundModel:
     runtime, task = kind_of(looked) or ("", "")
     problems = list_problems(looked, runtime, task)
     problem = problems[0] if problems else "" if runtime else "its files do not show what it does"
+    if is_adapter(looked) and Path(base_of(looked)).is_dir():  # one of this machine's, else the hub is asked
+        report = check_folder(folder)
+        runtime, task = report.runtime, report.task
+        problem = report.problems[0].description if report.problems else ""
     if not problem and looked.needs_own_code:
         problem = "wants to run its own code"
     architecture = str(architectures[0]) if isinstance(architectures, list) and architectures else ""

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from model_folders import write_model
+from model_folders import safetensors, write_model
 from typer.testing import CliRunner
 
 from app.cli import app
@@ -46,3 +46,18 @@ def test_what_would_be_refused_is_said_and_the_exit_code_is_1(
 def test_what_is_no_folder_is_one_sentence() -> None:
     said = run("/nowhere/at/all")
     assert said.exit_code == 2
+
+
+def test_an_adapter_of_a_model_on_this_machine_is_run_as_that_is(tmp_path: Path) -> None:
+    base = write_model(tmp_path / "base", GPT2, "wte.weight")
+    (tmp_path / "lora").mkdir()
+    (tmp_path / "lora" / "adapter_model.safetensors").write_bytes(safetensors("h.0.lora_A.weight"))
+    config = {"peft_type": "LORA", "base_model_name_or_path": str(base)}
+    (tmp_path / "lora" / "adapter_config.json").write_text(json.dumps(config))
+    report = json.loads(run(str(tmp_path / "lora"), "--json").output)
+    assert (report["runtime"], report["problems"]) == ("text-generation", [])
+    listed = CliRunner().invoke(app, ["discover", "models", str(tmp_path), "--json"])
+    assert {each["name"]: each["runtime"] for each in json.loads(listed.output)} == {
+        "base": "text-generation",
+        "lora": "text-generation",
+    }
