@@ -117,10 +117,9 @@ def measure(other: Path, rounds: int, number: int) -> list[Line]:
     lines = []
     for name, values in ours.figures.items():
         mine, before = median(values), median(theirs.figures[name])
-        pairs = median([new / old for new, old in zip(values, theirs.figures[name], strict=True)])
-        lines.append(
-            Line(name, f"{mine:.2f}", f"{before:.2f} (the other)", f"{pairs:.3f} times, pair by pair")
-        )
+        ratios = [new / old for new, old in zip(values, theirs.figures[name], strict=True) if old]
+        pairs = f"{median(ratios):.3f} times, pair by pair" if ratios else "too little to compare"
+        lines.append(Line(name, f"{mine:.2f}", f"{before:.2f} (the other)", pairs))
     return lines
 
 
