@@ -22,7 +22,7 @@ from app.domain.predictions import Prediction, Status
 log = structlog.get_logger(__name__)
 
 HELD_AT_MOST = 20_000  # dropped beyond: they inform a dashboard
-GATHER_SECONDS = 0.1  # Flower shows seconds
+GATHER_SECONDS = 0.5  # Flower shows seconds, and each message costs as much as some ten events in it
 RECONNECT_SECONDS = 2.0
 
 KINDS = {Status.SUCCEEDED: "task-succeeded", Status.FAILED: "task-failed", Status.CANCELED: "task-revoked"}

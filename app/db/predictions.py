@@ -64,8 +64,8 @@ RETURNING_NEW = f"RETURNING {_short('true')}"
 
 
 def as_prediction(row: RowMapping | Mapping[str, Any]) -> Prediction:
-    """A row of COLUMNS as the domain's Prediction."""
-    values = dict(row)
+    """A row of COLUMNS as the domain's Prediction. A dictionary becomes it, and is not the row any more."""
+    values = row if isinstance(row, dict) else dict(row)
     values["status"] = Status(values["status"])
     values["metrics"] = values["metrics"] or {}
     values["left_out"] = LEFT_OUT[values.get("left_out", 0)]

@@ -3,7 +3,6 @@ files, storing output files, hand-backs) runs on a few threads of its own kind, 
 Knows no Celery."""
 
 import logging
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
@@ -37,7 +36,7 @@ from app.worker.run import InFlight, Run, Stop, owes_start
 from app.worker.run_preparer import RunPreparer
 from app.worker.run_tracer import Report
 from app.worker.runner_threads import RunnerThreads
-from app.worker.scratch import make_scratch, remove_scratch_of_the_dead
+from app.worker.scratch import RunFolders, make_scratch, remove_scratch_of_the_dead
 from app.worker.work_engine import WorkEngine
 
 log = structlog.get_logger(__name__)
@@ -81,7 +80,7 @@ class Runner:
             preparation, self._threads, self._guard, self._folder, self._on_ready, begin
         )
         remove_scratch_of_the_dead()
-        self._scratch: Path = make_scratch()
+        self._folders = RunFolders(make_scratch())
         self._progress = ProgressSaver(lifecycle, self.in_flight)
         self._progress.start()
 
@@ -137,8 +136,7 @@ class Runner:
         self._submit(version, [(run, self._work(run, version, values))])
 
     def _folder(self, run: Run) -> Path:
-        """For the files of one attempt; not made here."""
-        return self._scratch / f"{run.prediction.id}-{run.prediction.attempt}"
+        return self._folders.path_of(run.prediction.id, run.prediction.attempt)
 
     def _work(self, run: Run, version: ReadyVersion, values: dict[str, Any]) -> Work:
         if run.folder is None and version.may_write_files:
@@ -236,8 +234,8 @@ class Runner:
             self._preparer.release(run)
         self.shares.correct(run.charge, _device_seconds(run))
         self.report(run, status)
-        if run.folder and run.folder.exists():
-            self._threads.removals.submit(shutil.rmtree, run.folder, ignore_errors=True)
+        if run.folder:
+            self._folders.remove(run.folder)
         if run.folder and status is not None and run.prediction.attempt > 1:
             self._threads.removals.submit(self._outputs.forget_others, *run.fence[:2])
         if run.listener:
@@ -249,7 +247,7 @@ class Runner:
         self._progress.stop()
         self._preparation.close()
         self._threads.close()
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._folders.close()
 
 
 def _on_started(run: Run, shares: FairShares, lifecycle: Lifecycle, progress: ProgressSaver) -> None:

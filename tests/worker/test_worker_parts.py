@@ -40,7 +40,7 @@ from app.worker.heartbeat import Heartbeat, Post
 from app.worker.intake import LOOK_ANYWAY_SECONDS
 from app.worker.preparation import DownloadProgress, file_inputs, may_write_files
 from app.worker.run import Run, Stop
-from app.worker.scratch import SCRATCH, remove_scratch_of_the_dead
+from app.worker.scratch import SCRATCH, RunFolders, remove_scratch_of_the_dead
 
 
 def start(parts: SimpleNamespace) -> None:
@@ -605,3 +605,18 @@ def test_scratch_folders_of_killed_workers_are_removed(
         (folder / "run").mkdir(parents=True)
     remove_scratch_of_the_dead()
     assert [folder.name for folder in tmp_path.iterdir()] == [alive.name]
+
+
+def test_folders_of_ended_runs_are_removed_whether_they_are_there_or_not(tmp_path: Path) -> None:
+    ended, running = tmp_path / "ended-1", tmp_path / "running-1"
+    for folder in (ended, running):
+        (folder / "outputs").mkdir(parents=True)
+    folders = RunFolders(tmp_path)
+    folders.remove(folders.path_of("never", 1))
+    folders.remove(folders.path_of("ended", 1))
+    eventually(lambda: not ended.exists())
+    assert running.exists()
+    later = tmp_path / "later-1"
+    later.mkdir()
+    folders.remove(later)
+    eventually(lambda: not later.exists())
