@@ -146,7 +146,7 @@ class Engine:
             supervisor.release(unload=unload)
 
     def models(self) -> list[LoadedModel]:
-        """All versions that are loaded, loading or unhealthy; memory is measured now."""
+        """All versions that are loaded, loading or unhealthy; their memory as of some seconds ago."""
         models = [describe(supervisor) for supervisor in self._all()]
         return [model for model in models if model.state != Absent.name]
 

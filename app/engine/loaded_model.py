@@ -80,7 +80,7 @@ def loaded_bytes(supervisor: ModelSupervisor) -> int:
 
 
 def describe(supervisor: ModelSupervisor) -> LoadedModel:
-    """Measures the process's memory."""
+    """As it is now; its memory as of some seconds ago."""
     supervisor.state.measure(supervisor.record)
     loaded = loaded_bytes(supervisor)
     with supervisor.lock:

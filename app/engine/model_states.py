@@ -20,6 +20,9 @@ from app.engine.work_items import WorkItem
 
 # Between two looks at a process lie 0.1 s; what is longer, this process has slept through.
 LONGEST_STEP_SECONDS = 0.5
+# A process's memory is looked at no more often: that takes the kernel 10 ms and more of a large one, and a
+# worker that is idle now and then publishes its models every second.
+MEASURE_SECONDS = 4.0
 
 
 class ModelState:
@@ -134,6 +137,7 @@ class Ready(ModelState):
         self.silence = 0.0
         self._checked_at = now
         self._alive_at = link.last_alive_at
+        self._measured_at = float("-inf")
 
     def check_silence(self, now: float) -> float:
         """For how many seconds the process has given no sign of life. Called a few times a second.
@@ -161,9 +165,12 @@ class Ready(ModelState):
         self._held = held
 
     def measure(self, record: VersionRecord) -> None:
-        """On an accelerator the bytes it holds there, else the process's own share of memory."""
-        if not self._declared_bytes or record.spec.device.startswith("cpu"):
+        """On an accelerator the bytes it holds there, else the process's own share of memory, as of some
+        seconds ago."""
+        now, own = time.monotonic(), not self._declared_bytes or record.spec.device.startswith("cpu")
+        if own and now - self._measured_at >= MEASURE_SECONDS:
             self.bytes = max(pss(self.link.pid), self._declared_bytes)
+            self._measured_at = now
         record.bytes = self.bytes
 
     def resident(self, record: VersionRecord) -> Resident | None:
