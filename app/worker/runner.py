@@ -136,7 +136,7 @@ class Runner:
         self._submit(version, [(run, self._work(run, version, values))])
 
     def _folder(self, run: Run) -> Path:
-        return self._folders.path_of(run.prediction.id, run.prediction.attempt)
+        return self._folders.scratch / f"{run.prediction.id}-{run.prediction.attempt}"
 
     def _work(self, run: Run, version: ReadyVersion, values: dict[str, Any]) -> Work:
         if run.folder is None and version.may_write_files:
@@ -221,12 +221,13 @@ class Runner:
 
     def _write(self, run: Run, ending: Ending) -> None:
         status, run.written_at = run.status, time.monotonic()
-        once_opened(
-            run.listener,
-            lambda: self._ending_writer.write(
-                ending, lambda written: self._ended(run, status if written else None)
-            ),
+        write = partial(
+            self._ending_writer.write, ending, lambda ours: self._ended(run, status if ours else None)
         )
+        if run.listener:
+            once_opened(run.listener, write)
+        else:
+            write()
 
     def _ended(self, run: Run, status: Status | None) -> None:
         self.in_flight.remove(run)
@@ -235,7 +236,7 @@ class Runner:
         self.shares.correct(run.charge, _device_seconds(run))
         self.report(run, status)
         if run.folder:
-            self._folders.remove(run.folder)
+            self._folders.ended.append(run.folder.name)
         if run.folder and status is not None and run.prediction.attempt > 1:
             self._threads.removals.submit(self._outputs.forget_others, *run.fence[:2])
         if run.listener:

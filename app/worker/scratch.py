@@ -4,8 +4,8 @@ import os
 import shutil
 import tempfile
 import threading
-import time
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 
 GATHER_SECONDS = 0.25
@@ -37,37 +37,24 @@ def is_alive(pid: int) -> bool:
 
 
 class RunFolders:
-    """The folders for the files of runs, below one that is this process's. They are removed a moment after
-    the end, many at once: nearly none of them is there, and to look for each costs its end more than all the
-    rest here. Thread-safe; its thread ends with the process."""
+    """The folders for the files of runs, below one that is this process's. Names of those whose runs have
+    `ended` are put there by any thread; they are removed a moment later, many at once: nearly none of them is
+    there, and to look for each costs its end more than all the rest here."""
 
     def __init__(self, scratch: Path) -> None:
-        self._scratch = scratch
-        self._ended: deque[str] = deque()  # names in `scratch`
-        self._some = threading.Event()
+        self.scratch = scratch
+        self.ended: deque[str] = deque()
+        self._closed = threading.Event()
         threading.Thread(target=self._run, name="remove-folders", daemon=True).start()
-
-    def path_of(self, prediction_id: str, attempt: int) -> Path:
-        """Of one attempt; not created here."""
-        return self._scratch / f"{prediction_id}-{attempt}"
-
-    def remove(self, folder: Path) -> None:
-        """Of a run that has ended; it need not be there."""
-        self._ended.append(folder.name)
-        self._some.set()
 
     def close(self) -> None:
         """Removes all of them."""
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._closed.set()
+        shutil.rmtree(self.scratch, ignore_errors=True)
 
     def _run(self) -> None:
-        while self._some.wait():
-            time.sleep(GATHER_SECONDS)
-            self._some.clear()
-            ended = [self._ended.popleft() for _ in range(len(self._ended))]
-            try:
-                there = set(os.listdir(self._scratch))
-            except OSError:  # closed
-                return
-            for name in there.intersection(ended):
-                shutil.rmtree(self._scratch / name, ignore_errors=True)
+        while not self._closed.wait(GATHER_SECONDS):
+            ended = [self.ended.popleft() for _ in range(len(self.ended))]
+            with suppress(OSError):  # closed meanwhile
+                for name in set(os.listdir(self.scratch)).intersection(ended) if ended else ():
+                    shutil.rmtree(self.scratch / name, ignore_errors=True)

@@ -50,7 +50,7 @@ from app.worker.process import AcceleratorWorker
 IN_FILES, RUN_FILES = 8, 24
 # The last is the reading of a reply from Redis: before or after the recorded end, as the threads go.
 NO_STATIONS = ("domain/", "observe/", "engine/capacity.py", "json_text.py", "redis_client.py")
-IDLE_THREADS = ("engine-monitor", "progress")
+IDLE_THREADS = ("engine-monitor", "progress", "remove-folders")
 HANDED_ON = ("Intake._claim",)  # what follows in its thread is the next look for messages
 # Functions that send something or give it to somebody else: C's, by their names, and the standard library's.
 SENDS = ("execute", "send", "sendall")

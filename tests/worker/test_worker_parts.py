@@ -612,11 +612,13 @@ def test_folders_of_ended_runs_are_removed_whether_they_are_there_or_not(tmp_pat
     for folder in (ended, running):
         (folder / "outputs").mkdir(parents=True)
     folders = RunFolders(tmp_path)
-    folders.remove(folders.path_of("never", 1))
-    folders.remove(folders.path_of("ended", 1))
+    folders.ended.append("never-1")
+    folders.ended.append("ended-1")
     eventually(lambda: not ended.exists())
     assert running.exists()
     later = tmp_path / "later-1"
     later.mkdir()
-    folders.remove(later)
+    folders.ended.append("later-1")
     eventually(lambda: not later.exists())
+    folders.close()
+    assert not tmp_path.exists()
