@@ -142,7 +142,8 @@ def _looked(folder: Path, root: Path) -> FoundModel:
     runtime, task = kind_of(looked) or ("", "")
     problems = list_problems(looked, runtime, task)
     problem = problems[0] if problems else "" if runtime else "its files do not show what it does"
-    if is_adapter(looked) and Path(base_of(looked)).is_dir():  # one of this machine's, else the hub is asked
+    base = base_of(looked) if is_adapter(looked) else ""
+    if base and Path(base).is_dir():  # one of this machine's, else the hub is asked
         report = check_folder(folder)
         runtime, task = report.runtime, report.task
         problem = report.problems[0].description if report.problems else ""

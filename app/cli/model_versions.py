@@ -68,12 +68,12 @@ def check_folder(folder: Path, runtime: str = "", task: str = "") -> "ModelRepor
 
 def _base_folders(folder: Path) -> list[Path]:
     """Of an adapter, the folder that its files call its base, where it is on this machine."""
-    from app.services.catalogue.adapter_files import CONFIG
+    from app.services.catalogue.adapter_files import CONFIG, base_in
     from app.services.catalogue.model_files import read_config
 
     config = read_config(folder / CONFIG) if (folder / CONFIG).is_file() else None
-    name = config.get("base_model_name_or_path") if isinstance(config, dict) else None
-    return [Path(name)] if isinstance(name, str) and Path(name).is_dir() else []
+    base = base_in(config) if isinstance(config, dict) else ""
+    return [Path(base)] if base and Path(base).is_dir() else []
 
 
 def _local_specs() -> dict[str, dict[str, Any]]:

@@ -30,8 +30,8 @@ OWN_MACHINE = {
     "PREDICTION_QUOTA_BYTES": "0",
     "MODEL_QUOTA_BYTES": "0",
 }
-# Whoever reaches the address could make an account and have this machine call its own network.
 ON, OFF = ("1", "true", "yes", "on", "t", "y"), ("0", "false", "no", "off", "f", "n")
+# Whoever reaches the address could make an account and have this machine call its own network.
 OPEN_TO_OTHERS = {"ALLOW_REGISTRATION": "false", "ALLOW_PRIVATE_ADDRESSES": "false"}
 # How long each may drain. A worker gives running predictions 25 s (WORKER_GRACE_SECONDS) and hands the rest
 # back.

@@ -40,13 +40,12 @@ def is_opened(listener: Listener | None) -> bool:
     return opened is None or opened.done()
 
 
-def once_opened(listener: Listener | None, step: Callable[[], object]) -> None:
+def once_opened(listener: Listener, step: Callable[[], object]) -> None:
     """Takes the step when the prediction is written, which it nearly always is."""
-    opened = listener.opened if listener else None
-    if opened is None:
+    if listener.opened is None:
         step()
     else:
-        opened.add_done_callback(lambda _: step())
+        listener.opened.add_done_callback(lambda _: step())
 
 
 Listeners = Mapping[str, Listener]  # by their predictions' ids

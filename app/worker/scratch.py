@@ -39,7 +39,7 @@ def is_alive(pid: int) -> bool:
 class RunFolders:
     """The folders for the files of runs, below one that is this process's. Names of those whose runs have
     `ended` are put there by any thread; they are removed a moment later, many at once: nearly none of them is
-    there, and to look for each costs its end more than all the rest here."""
+    there, and a look for each alone let the interpreter go amid each end."""
 
     def __init__(self, scratch: Path) -> None:
         self.scratch = scratch

@@ -4,8 +4,8 @@ An echo is run through the real classes in this process, over an embedded Postgr
 without Celery takes it from its message to its recorded end, then the API's submitter accepts one. Both were
 run before, so that what is remembered is remembered. `sys.setprofile` lists each file whose code runs between
 the first call and the last. Left out are the model's process, threads that only look at a clock
-(IDLE_THREADS), and what a thread does once it has handed the prediction on and is at something else
-(HANDED_ON).
+or tidy up behind runs before it (IDLE_THREADS), and what a thread does once it has handed the prediction on
+and is at something else (HANDED_ON).
 
 A file is *passed* when it is on the stack at a moment when the prediction goes on: to Postgres, to Redis, to
 the model's process, or to another thread or task (HAND_OVERS). The others are *asked*: they give an answer

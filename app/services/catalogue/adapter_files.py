@@ -1,6 +1,9 @@
 """What registering looks at of adapters (LoRA and its kin): pure functions of what was read of
 their files."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from app.domain.errors import wrong_field
 from app.services.catalogue.model_files import ModelFiles, wrong_source
 from app.services.catalogue.model_kind import class_of
@@ -45,7 +48,12 @@ def _is_of_diffusers(files: ModelFiles) -> bool:
 
 def base_of(files: ModelFiles) -> str:
     """What the adapter's own files call its base; "" where they do not."""
-    return str(files.config(CONFIG).get("base_model_name_or_path") or "")[:500]
+    return base_in(files.config(CONFIG))
+
+
+def base_in(config: Mapping[str, Any]) -> str:
+    """The same, of what CONFIG holds."""
+    return str(config.get("base_model_name_or_path") or "")[:500]
 
 
 def check_kind(files: ModelFiles) -> None:
