@@ -91,7 +91,7 @@ def _rates(minutes: list[dict[str, Any]]) -> str:
     """Of the last minute that is over."""
     whole = [minute for minute in minutes if any(minute[name] for name in ENDINGS)]
     if not whole:
-        return "nothing ended within 15 minutes"
+        return "nothing ended in the last 15 whole minutes"
     last = whole[-1]
     counts = ", ".join(f"{last[name]} {name}" for name in ENDINGS if last[name])
     median = "" if last["p50"] is None else f", p50 {last['p50']:.2g} s, p95 {last['p95']:.2g} s"
